@@ -1,0 +1,118 @@
+// Package finding holds the nouns of an asset's standing exposure to a
+// vulnerability: the finding itself, and the deadline decision made on it.
+package finding
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"strings"
+	"time"
+
+	"github.com/patchproof/patchproof/collector/advisory"
+)
+
+// State is where a finding stands. Overdue is not a state: it follows from
+// the due instant and the time of asking.
+type State string
+
+// States. The first two are open: the clock runs.
+const (
+	Open          State = "open"
+	PendingReboot State = "pending_reboot"
+	Fixed         State = "fixed"
+	NotAffected   State = "not_affected"
+)
+
+// Running reports whether the clock of a finding in this state runs.
+func (s State) Running() bool { return s == Open || s == PendingReboot }
+
+// Severity is the level that chooses a row of the standard's tables.
+type Severity string
+
+// Severities, worst first.
+const (
+	Critical Severity = "critical"
+	High     Severity = "high"
+	Medium   Severity = "medium"
+	Low      Severity = "low"
+)
+
+// Rank orders severities: critical 4, high 3, medium 2, low 1, anything else 0.
+func (s Severity) Rank() int {
+	switch s {
+	case Critical:
+		return 4
+	case High:
+		return 3
+	case Medium:
+		return 2
+	case Low:
+		return 1
+	default:
+		return 0
+	}
+}
+
+// Finding is one asset's standing exposure to one vulnerability in one
+// component (source package), with its history so far.
+type Finding struct {
+	// ID is derived from asset, vulnerability and component, see ID.
+	ID            string `json:"id"`
+	Asset         string `json:"asset"`
+	Vulnerability string `json:"vulnerability"`
+	// Component is the source package name.
+	Component string `json:"component"`
+	State     State  `json:"state"`
+	// Reason says in words why the finding is in its state.
+	Reason string `json:"reason,omitempty"`
+	// Packages are the comparisons behind the state, sorted by package, arch, advisory.
+	Packages []Comparison `json:"packages"`
+	// Detected is the first detection: when the collector first knew. It only moves earlier.
+	Detected time.Time `json:"detected"`
+	// DetectedReport is the id of the report that first showed it.
+	DetectedReport string `json:"detected_report"`
+	// Available is the earliest date the vendor issued a fix, zero when there is none.
+	Available         time.Time         `json:"available,omitzero"`
+	AvailableKind     advisory.DateKind `json:"available_kind,omitempty"`
+	AvailableAdvisory string            `json:"available_advisory,omitempty"`
+	// SeenReport is the last report that showed it, SeenAt its receipt.
+	SeenReport string    `json:"seen_report"`
+	SeenAt     time.Time `json:"seen_at"`
+	// Closed is when it was found closed, with the report that showed it; zero while open.
+	Closed       time.Time `json:"closed,omitzero"`
+	ClosedReport string    `json:"closed_report,omitempty"`
+	// Severity with where it came from ("vendor rating Important", "cna CVSS 3.1 9.8").
+	Severity       Severity `json:"severity"`
+	SeveritySource string   `json:"severity_source"`
+	// KEV and EPSS restate the facts the verdict was made with.
+	KEV     bool    `json:"kev"`
+	EPSS    float64 `json:"epss,omitempty"`
+	Verdict Verdict `json:"verdict"`
+}
+
+// Comparison is one package held against one advisory.
+type Comparison struct {
+	Package   string `json:"package"`
+	Arch      string `json:"arch,omitempty"`
+	Installed string `json:"installed"`
+	Advisory  string `json:"advisory"`
+	Feed      string `json:"feed"`
+	// Fixed is the version that clears it, empty when there is none yet.
+	Fixed string `json:"fixed,omitempty"`
+	// Reason is set where the comparison needs words (pending reboot, undetermined).
+	Reason string `json:"reason,omitempty"`
+}
+
+// Undetermined is a comparison that could not be made. It is shown, and it closes nothing.
+type Undetermined struct {
+	Asset         string `json:"asset"`
+	Vulnerability string `json:"vulnerability"`
+	Component     string `json:"component"`
+	Comparison
+}
+
+// ID derives a finding's stable id ("F-" and 16 base32 characters).
+func ID(asset, vulnerability, component string) string {
+	h := sha256.Sum256([]byte(asset + "\x00" + vulnerability + "\x00" + component))
+	return "F-" + strings.ToUpper(base32.StdEncoding.EncodeToString(h[:10]))
+}

@@ -1,0 +1,105 @@
+package sla
+
+import (
+	"time"
+
+	"github.com/patchproof/patchproof/collector/finding"
+)
+
+// Class, Exposure and Environment choose the table, row and column (sla.md, "Which row").
+type (
+	Class       string
+	Exposure    string
+	Environment string
+)
+
+// Asset classes.
+const (
+	Compute   Class = "compute"
+	Appliance Class = "appliance"
+	Image     Class = "image"
+	Workload  Class = "workload"
+	Golden    Class = "golden"
+	Code      Class = "code"
+)
+
+// Exposures. Unknown counts as internet.
+const (
+	Internet        Exposure = "internet"
+	Internal        Exposure = "internal"
+	UnknownExposure Exposure = "unknown"
+)
+
+// Environments. Unknown counts as production.
+const (
+	Production         Environment = "production"
+	NonProduction      Environment = "nonproduction"
+	EndUser            Environment = "enduser"
+	UnknownEnvironment Environment = "unknown"
+)
+
+// Input is everything a deadline depends on beside the policy and the time of asking.
+type Input struct {
+	Asset         Asset
+	Vulnerability Vulnerability
+	Clock         Clock
+	Exceptions    []Exception
+}
+
+// Asset is what the rules need to know of an asset.
+type Asset struct {
+	Class               Class
+	Exposure            Exposure
+	Environment         Environment
+	Core                bool
+	CrownJewel          bool
+	ColdWallet          bool
+	HotWallet           bool
+	HighDataSensitivity bool
+}
+
+// Vulnerability is what the rules need to know of the flaw.
+type Vulnerability struct {
+	Severity finding.Severity
+	// KEVAdded and KEVDue are CISA's dates, zero when not listed; a date is the
+	// start of the local day in the policy's zone.
+	KEVAdded finding.Date
+	KEVDue   finding.Date
+	// ActiveExploitation is an operator's mark, counted as a listing from that instant.
+	ActiveExploitation time.Time
+	// Exploitation is SSVC's none, poc or active; Automatable yes or no; Impact
+	// partial or total; empty when unknown.
+	Exploitation string
+	Automatable  string
+	Impact       string
+	EPSS         float64
+	// PublicExploit is a known public exploit.
+	PublicExploit bool
+	// SensitiveComponent marks kernel, OpenSSL or a language runtime (VPM-07.2).
+	SensitiveComponent bool
+}
+
+// Clock holds the instants a clock can start from. Zero means unknown.
+type Clock struct {
+	// Available is the vendor's fix; NoFix says there is none (then Available is ignored).
+	Available time.Time
+	NoFix     bool
+	Detected  time.Time
+	// Known, Merged and Released are for code.
+	Known    time.Time
+	Merged   time.Time
+	Released time.Time
+	// Validated is a recorded validation of the patch for a Zero-Day.
+	Validated time.Time
+}
+
+// Exception is an approved act that replaces the result while it is in force.
+type Exception struct {
+	ID string
+	// Until is the approved date; the exception is in force up to its end.
+	Until finding.Date
+	// From is when it was approved.
+	From time.Time
+	// Suspended exceptions are ignored.
+	Suspended bool
+}

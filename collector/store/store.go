@@ -1,0 +1,383 @@
+// Package store declares what the collector remembers, as roles made of verbs.
+// It holds no SQL and no driver; collector/store/sqlstore implements it and
+// collector/store/storetest is its definition.
+//
+// Invariants:
+//   - Every verb that records a fact appends its evidence leaf in the same
+//     transaction and returns the leaf's index.
+//   - Every instant is UTC, truncated to microseconds.
+//   - Nothing here deletes raw envelopes, parts, advisories or leaves.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/patchproof/patchproof/collector/advisory"
+	"github.com/patchproof/patchproof/collector/finding"
+	"github.com/patchproof/patchproof/collector/inventory"
+	"github.com/patchproof/patchproof/collector/sla"
+	"github.com/patchproof/patchproof/schema"
+)
+
+// Errors every implementation translates its driver's errors to.
+var (
+	// ErrNotFound: no such row.
+	ErrNotFound = errors.New("not found")
+	// ErrExists: the row is already there (a duplicate report, a trusted key).
+	ErrExists = errors.New("already exists")
+	// ErrConflict: another write came first; load again and retry.
+	ErrConflict = errors.New("conflict")
+	// ErrFork: the key already used this sequence for another report.
+	ErrFork = errors.New("sequence already used for another report")
+	// ErrNewerSchema: the database was written by a newer version.
+	ErrNewerSchema = errors.New("database schema is newer than this program")
+)
+
+// Store is everything the collector remembers.
+type Store interface {
+	Reports
+	Assets
+	Quarantine
+	Advisories
+	Assessments
+	Findings
+	Evidence
+	Tokens
+	Policies
+	Close() error
+}
+
+// Leaf is one entry of the evidence log: a kind and canonical JSON.
+type Leaf struct {
+	Index int64
+	Kind  string
+	At    time.Time
+	Body  []byte
+}
+
+// Report is one accepted report.
+type Report struct {
+	ID       string
+	Asset    string
+	Key      string // evidence public key, hex
+	Sequence uint64
+	Previous string
+
+	CollectedAt time.Time
+	ReceivedAt  time.Time
+
+	Release    inventory.Release
+	Kernel     inventory.Kernel
+	SetDigest  string
+	Complete   bool // the package extractor left no gap
+	Statement  schema.Report
+	Raw        []byte // the envelope as received
+	LeafIndex  int64
+	Road       string
+	PartsTexts map[string]string // digest -> canonical text of parts that came along
+}
+
+// Reports keeps accepted reports and the distinct parts they name.
+type Reports interface {
+	// AcceptReport records r, its new parts, the asset's head if r.Sequence is the
+	// highest, a dirty mark, and the leaf, in one transaction. It returns the leaf's
+	// index. ErrExists when r.ID is already there; ErrFork when the key used the
+	// sequence for another report.
+	AcceptReport(ctx context.Context, r Report, leaf Leaf) (int64, error)
+	// Report returns a report with its raw envelope (PartsTexts is nil).
+	Report(ctx context.Context, id string) (Report, error)
+	// States lists an asset's reports in order of sequence, after a sequence,
+	// without Raw, Statement and parts.
+	States(ctx context.Context, asset string, after uint64) ([]Report, error)
+	// Part returns the canonical text of a part.
+	Part(ctx context.Context, digest string) (string, error)
+	// MissingParts returns those digests the store does not hold.
+	MissingParts(ctx context.Context, digests []string) ([]string, error)
+	// RecordDuplicate counts a delivery of a report that was already accepted.
+	RecordDuplicate(ctx context.Context, id string, at time.Time) error
+	// EachReport calls f for every report in leaf order, with Raw.
+	EachReport(ctx context.Context, f func(Report) error) error
+}
+
+// Asset is a host we track.
+type Asset struct {
+	ID           string
+	Name         string
+	Key          string // evidence public key, hex
+	TransportKey string // as the first accepted report names it, empty before
+	TrustedAt    time.Time
+	Attributes   Attributes
+	// Head is the report with the highest sequence, nil before the first.
+	Head *Head
+	// AssessedSequence is the highest sequence folded into findings; Refold asks
+	// for a fold from the first report (an older one came late).
+	AssessedSequence uint64
+	Refold           bool
+	AssessedAt       time.Time
+	// Covered is false when no feed covers the head's release (as of AssessedAt).
+	Covered bool
+	// Gaps as of the last assessment: the report's and the matcher's.
+	Gaps []schema.Gap
+}
+
+// Attributes classify an asset; set by people and imports, never by the host.
+type Attributes struct {
+	Account     string          `json:"account,omitempty"`
+	OU          string          `json:"ou,omitempty"`
+	Region      string          `json:"region,omitempty"`
+	Service     string          `json:"service,omitempty"`
+	Owner       string          `json:"owner,omitempty"`
+	Class       sla.Class       `json:"class"`
+	Exposure    sla.Exposure    `json:"exposure"`
+	Environment sla.Environment `json:"environment"`
+	Core        bool            `json:"core,omitempty"`
+	CrownJewel  bool            `json:"crown_jewel,omitempty"`
+	ColdWallet  bool            `json:"cold_wallet,omitempty"`
+	HotWallet   bool            `json:"hot_wallet,omitempty"`
+}
+
+// Head is what the latest report says.
+type Head struct {
+	ReportID    string
+	Sequence    uint64
+	CollectedAt time.Time
+	ReceivedAt  time.Time
+	Release     inventory.Release
+	Kernel      inventory.Kernel
+	SetDigest   string
+	Packages    int
+	Complete    bool
+	Hostname    string
+	OSName      string
+	Arch        string
+	InstanceID  string
+	AccountID   string
+	Region      string
+	Agent       string
+}
+
+// Assets keeps the hosts we track and whose keys we trust.
+type Assets interface {
+	// TrustKey records a new asset for a key, with its leaf. ErrExists when the key
+	// is already trusted.
+	TrustKey(ctx context.Context, a Asset, leaf Leaf) (int64, error)
+	// SetAttributes replaces an asset's name and attributes, marks it dirty, and
+	// appends the leaf.
+	SetAttributes(ctx context.Context, id, name string, at Attributes, leaf Leaf) (int64, error)
+	AssetByKey(ctx context.Context, key string) (Asset, error)
+	// Asset finds by id or by exact name; ErrNotFound, or ErrConflict when a name is ambiguous.
+	Asset(ctx context.Context, idOrName string) (Asset, error)
+	// Assets lists all, ordered by name, id.
+	Assets(ctx context.Context) ([]Asset, error)
+}
+
+// Quarantined is an envelope the door refused, with why.
+type Quarantined struct {
+	// Digest is the SHA-256 (hex) of Raw.
+	Digest string
+	// Key is the verified evidence key, empty when no signature verified.
+	Key     string
+	Reason  string
+	Detail  string
+	Road    string
+	Count   int64
+	FirstAt time.Time
+	LastAt  time.Time
+	Raw     []byte
+}
+
+// QuarantineLimits cap what refused senders can make the store hold.
+type QuarantineLimits struct {
+	PerKey, Total           int64 // envelopes
+	BytesPerKey, BytesTotal int64
+}
+
+// Quarantine keeps refused envelopes.
+type Quarantine interface {
+	// Quarantine records q, or counts it when its digest is there. Beyond the
+	// limits only the counter of dropped envelopes (per key and reason) grows:
+	// then kept is false.
+	Quarantine(ctx context.Context, q Quarantined, lim QuarantineLimits) (kept bool, err error)
+	// QuarantinedEnvelopes lists without Raw, newest first; key "" lists all.
+	QuarantinedEnvelopes(ctx context.Context, key string, limit int) ([]Quarantined, error)
+	// QuarantinedRaw lists with Raw, oldest first, for one key and reason.
+	QuarantinedRaw(ctx context.Context, key, reason string) ([]Quarantined, error)
+	// ReleaseQuarantined removes an envelope that was replayed and accepted.
+	ReleaseQuarantined(ctx context.Context, digest string) error
+	// QuarantineKeys lists the keys with envelopes held for a reason, with counts.
+	QuarantineKeys(ctx context.Context, reason string) (map[string]int64, error)
+}
+
+// FeedState is what is held of a feed.
+type FeedState struct {
+	Feed advisory.Feed
+	// Digest, Published and ImportedAt are of the newest applied snapshot or upsert.
+	Digest     string
+	Published  time.Time
+	ImportedAt time.Time
+	// SnapshotAt is when a whole snapshot was last applied, zero when never.
+	SnapshotAt time.Time
+	Advisories int
+	Withdrawn  int
+	Facts      int
+	// Missing counts advisories held that the newest snapshot no longer lists.
+	Missing  int
+	Releases []inventory.Release
+	// Held is a snapshot that was refused as a whole until someone confirms it.
+	Held *Held
+}
+
+// Held is a snapshot waiting for a person.
+type Held struct {
+	Digest string
+	At     time.Time
+	Reason string
+}
+
+// Applied says what an applied batch changed.
+type Applied struct {
+	Added, Changed, Unchanged, Missing int
+	MarkedAssets                       int
+	Leaf                               int64
+}
+
+// Advisories keeps what publishers say.
+type Advisories interface {
+	// ApplyBatch records a batch and marks the assets it touches, in one
+	// transaction. An advisory that a snapshot no longer lists is kept and counted
+	// missing. Facts are merged by vulnerability and feed kind.
+	ApplyBatch(ctx context.Context, b advisory.Batch, at time.Time, leaf Leaf) (Applied, error)
+	// HoldBatch records that a snapshot was held, with its leaf.
+	HoldBatch(ctx context.Context, f advisory.Feed, h Held, leaf Leaf) error
+	Feeds(ctx context.Context) ([]FeedState, error)
+	// FeedVulnerabilities lists the vulnerabilities a feed names now (not missing,
+	// not withdrawn).
+	FeedVulnerabilities(ctx context.Context, feed string) (map[string]struct{}, error)
+	// AdvisoriesFor returns every advisory, withdrawn ones included, with its rows
+	// for one release, ordered by feed, id.
+	AdvisoriesFor(ctx context.Context, r inventory.Release) ([]advisory.Advisory, error)
+	// Generation changes whenever advisories of a release or any facts change.
+	Generation(ctx context.Context, r inventory.Release) (int64, error)
+	Advisory(ctx context.Context, feed, id string) (advisory.Advisory, error)
+	// AdvisoriesNaming returns advisories that name a vulnerability.
+	AdvisoriesNaming(ctx context.Context, vulnerability string) ([]advisory.Advisory, error)
+	// Facts returns what is known of vulnerabilities; those unknown are absent.
+	Facts(ctx context.Context, vulnerabilities []string) (map[string]advisory.Facts, error)
+	// CoveredReleases lists releases that some feed with a snapshot or upsert covers.
+	CoveredReleases(ctx context.Context) ([]inventory.Release, error)
+}
+
+// Mark is an asset that needs assessment, with the mark's own version: it is
+// cleared only if no newer mark came.
+type Mark struct {
+	Asset   string
+	Version int64
+}
+
+// Assessment is the outcome of assessing one asset.
+type Assessment struct {
+	Mark             Mark
+	At               time.Time
+	AssessedSequence uint64
+	Covered          bool
+	Gaps             []schema.Gap
+	// Changed are findings to insert or replace; others stay as they are.
+	Changed []finding.Finding
+	// Undetermined replaces the asset's list.
+	Undetermined []finding.Undetermined
+}
+
+// Assessments drains dirty marks.
+type Assessments interface {
+	DirtyAssets(ctx context.Context, limit int) ([]Mark, error)
+	// MarkAll marks every asset dirty.
+	MarkAll(ctx context.Context) error
+	// ApplyAssessments records a batch of outcomes with one leaf, in one
+	// transaction. A batch that changes nothing appends no leaf and returns -1.
+	ApplyAssessments(ctx context.Context, as []Assessment, leaf *Leaf) (int64, error)
+	// AssetFindings returns all findings of an asset, closed ones included.
+	AssetFindings(ctx context.Context, asset string) ([]finding.Finding, error)
+}
+
+// FindingQuery filters findings. Zero fields do not filter.
+type FindingQuery struct {
+	Severity      finding.Severity
+	KEV           *bool
+	OverdueAt     time.Time // only findings running and breached at this instant
+	OpenOnly      bool
+	Asset         string
+	Vulnerability string
+	State         finding.State
+	// Limit 0 is no limit. After is the id of the last row seen.
+	Limit int
+	After string
+}
+
+// Findings answers questions on findings.
+type Findings interface {
+	// ListFindings orders by urgency: running first, then due instant (none last),
+	// priority, severity rank, KEV, id.
+	ListFindings(ctx context.Context, q FindingQuery) ([]finding.Finding, error)
+	Finding(ctx context.Context, id string) (finding.Finding, error)
+	UndeterminedOf(ctx context.Context, asset string) ([]finding.Undetermined, error)
+	CountUndetermined(ctx context.Context) (int, error)
+	// VulnerabilitiesWithFindings lists the vulnerabilities some running finding has.
+	VulnerabilitiesWithFindings(ctx context.Context) (map[string]struct{}, error)
+}
+
+// Checkpoint is a signed tree head (C2SP tlog-checkpoint) over the first Size leaves.
+type Checkpoint struct {
+	Size int64
+	At   time.Time
+	Note []byte
+}
+
+// Evidence keeps the log: leaves in order, tree hashes, checkpoints.
+type Evidence interface {
+	// AppendLeaf records an act that has no other fact.
+	AppendLeaf(ctx context.Context, leaf Leaf) (int64, error)
+	// Leaves returns up to limit leaves from an index on.
+	Leaves(ctx context.Context, from int64, limit int) ([]Leaf, error)
+	LeafCount(ctx context.Context) (int64, error)
+	// Hashes returns stored tree hashes by tlog index; ErrNotFound when one is missing.
+	Hashes(ctx context.Context, indexes []int64) (map[int64][]byte, error)
+	// Integrate records tree hashes and the checkpoint that covers them.
+	Integrate(ctx context.Context, hashes map[int64][]byte, c Checkpoint) error
+	LastCheckpoint(ctx context.Context) (Checkpoint, error)
+	Checkpoints(ctx context.Context) ([]Checkpoint, error)
+	// LogState returns the log's origin and epoch, written once by SetLogState.
+	LogState(ctx context.Context) (origin string, epoch int64, err error)
+	SetLogState(ctx context.Context, origin string, epoch int64) error
+}
+
+// Token is a named API token, stored hashed.
+type Token struct {
+	Name      string
+	Hash      string // SHA-256 (hex)
+	CreatedAt time.Time
+	LastUsed  time.Time
+}
+
+// Tokens keeps API tokens.
+type Tokens interface {
+	AddToken(ctx context.Context, t Token, leaf Leaf) error
+	TokenByHash(ctx context.Context, hash string) (Token, error)
+	Tokens(ctx context.Context) ([]Token, error)
+	TouchToken(ctx context.Context, name string, at time.Time) error
+}
+
+// PolicyRecord is a policy as applied.
+type PolicyRecord struct {
+	Digest    string
+	Source    []byte // the YAML file
+	AppliedAt time.Time
+}
+
+// Policies keeps applied policies.
+type Policies interface {
+	ApplyPolicy(ctx context.Context, p PolicyRecord, leaf Leaf) (int64, error)
+	// CurrentPolicy returns the newest; ErrNotFound before the first.
+	CurrentPolicy(ctx context.Context) (PolicyRecord, error)
+}
