@@ -1,5 +1,7 @@
 package schema
 
+import "strconv"
+
 // PackageFormat is the package manager's family, which decides version order.
 type PackageFormat string
 
@@ -7,6 +9,17 @@ type PackageFormat string
 const (
 	FormatDeb PackageFormat = "deb"
 	FormatRPM PackageFormat = "rpm"
+)
+
+// What a package's Status may be. All but StatusInstalled are a deb's states in
+// between; its files are on disk in each of them.
+const (
+	StatusInstalled       = "installed"
+	StatusUnpacked        = "unpacked"
+	StatusHalfConfigured  = "half-configured"
+	StatusHalfInstalled   = "half-installed"
+	StatusTriggersAwaited = "triggers-awaited"
+	StatusTriggersPending = "triggers-pending"
 )
 
 // Package is one installed package as its manager records it. Name is the
@@ -45,7 +58,7 @@ func (p Package) EVR() string {
 		s += "-" + p.Release
 	}
 	if p.Epoch != 0 {
-		s = itoa(p.Epoch) + ":" + s
+		s = strconv.Itoa(p.Epoch) + ":" + s
 	}
 	return s
 }

@@ -1,0 +1,40 @@
+package schema
+
+// Limits of a report. Both sides hold them: an encoder refuses what a decoder
+// would.
+const (
+	// MaxStatement is the most bytes of a statement's JSON, which is what an
+	// envelope may inflate to.
+	MaxStatement = 64 << 20
+	// MaxPart is the most bytes of one part's canonical text.
+	MaxPart = 32 << 20
+	// MaxPackages is the most lines of the package part; the largest hosts we
+	// know of have about 6 000.
+	MaxPackages = 100_000
+	// MaxField is the most bytes of one field of a package, before escaping.
+	MaxField = 1024
+	// MaxEpoch is the largest epoch dpkg and rpm both take.
+	MaxEpoch = 1<<31 - 1
+	// MaxParts is the most parts of a report.
+	MaxParts = 32
+	// MaxGaps is the most gaps of a report. An encoder folds the rest into one.
+	MaxGaps = 1024
+	// MaxLabels is the most labels, and the most cloud tags.
+	MaxLabels = 64
+	// MaxInstalledKernels is the most kernels found on disk.
+	MaxInstalledKernels = 256
+	// MaxAddresses is the most addresses of a host.
+	MaxAddresses = 256
+	// MaxIDLike is the most entries of os-release ID_LIKE.
+	MaxIDLike = 16
+	// MaxInteger is the largest integer JSON carries exactly everywhere (RFC 7493).
+	MaxInteger = 1<<53 - 1
+
+	// maxName bounds identifiers and keys, maxText a line of free text, maxLong
+	// an identity document.
+	maxName = 256
+	maxText = 1024
+	maxLong = 16 << 10
+	// maxUnix is the last second of the year 9999.
+	maxUnix = 253402300799
+)
