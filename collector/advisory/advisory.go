@@ -27,10 +27,13 @@ type Advisory struct {
 	Feed    string `json:"feed"`
 	Summary string `json:"summary,omitempty"`
 	// Issued is when the publisher issued it (UTC); IssuedKind its provenance.
-	Issued     time.Time  `json:"issued,omitzero"`
-	IssuedKind DateKind   `json:"issued_kind,omitempty"`
-	Modified   time.Time  `json:"modified,omitzero"`
-	Withdrawn  *time.Time `json:"withdrawn,omitempty"`
+	Issued     time.Time `json:"issued,omitzero"`
+	IssuedKind DateKind  `json:"issued_kind,omitempty"`
+	Modified   time.Time `json:"modified,omitzero"`
+	// HeldSince is when the collector first held this advisory; filled by the store,
+	// never by a parser. Nothing can be detected before it.
+	HeldSince time.Time  `json:"held_since,omitzero"`
+	Withdrawn *time.Time `json:"withdrawn,omitempty"`
 	// Vulnerabilities are CVE ids, sorted; the advisory's own id when it names none.
 	Vulnerabilities []string `json:"vulnerabilities"`
 	// Rating is the publisher's word (Critical, Important, ...), empty when none.
@@ -146,4 +149,7 @@ type Batch struct {
 	Facts      []Facts
 	// Releases are the distribution releases the batch covers.
 	Releases []inventory.Release
+	// Skipped counts, by reason in words, what the document holds and the batch
+	// leaves out. It is shown, so that nothing is dropped in silence.
+	Skipped map[string]int
 }

@@ -5,10 +5,14 @@ package finding
 import (
 	"crypto/sha256"
 	"encoding/base32"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 
 	"github.com/patchproof/patchproof/collector/advisory"
+	"github.com/patchproof/patchproof/schema"
 )
 
 // State is where a finding stands. Overdue is not a state: it follows from
@@ -92,11 +96,13 @@ type Finding struct {
 
 // Comparison is one package held against one advisory.
 type Comparison struct {
-	Package   string `json:"package"`
-	Arch      string `json:"arch,omitempty"`
-	Installed string `json:"installed"`
-	Advisory  string `json:"advisory"`
-	Feed      string `json:"feed"`
+	Package string `json:"package"`
+	// Format decides the order of its versions.
+	Format    schema.PackageFormat `json:"format"`
+	Arch      string               `json:"arch,omitempty"`
+	Installed string               `json:"installed"`
+	Advisory  string               `json:"advisory"`
+	Feed      string               `json:"feed"`
 	// Fixed is the version that clears it, empty when there is none yet.
 	Fixed string `json:"fixed,omitempty"`
 	// Reason is set where the comparison needs words (pending reboot, undetermined).
@@ -115,4 +121,17 @@ type Undetermined struct {
 func ID(asset, vulnerability, component string) string {
 	h := sha256.Sum256([]byte(asset + "\x00" + vulnerability + "\x00" + component))
 	return "F-" + strings.ToUpper(base32.StdEncoding.EncodeToString(h[:10]))
+}
+
+// Digest is the SHA-256 (hex) of a finding's JSON, what an assessment's
+// evidence leaf puts on record. The verdict's state is left out: open becomes
+// overdue by time alone, without anything being decided.
+func Digest(f Finding) (string, error) {
+	f.Verdict.State = ""
+	b, err := json.Marshal(f)
+	if err != nil {
+		return "", fmt.Errorf("encode finding %s: %w", f.ID, err)
+	}
+	h := sha256.Sum256(b)
+	return hex.EncodeToString(h[:]), nil
 }

@@ -26,6 +26,8 @@ var floors = map[string]int{
 	"collector/advisory":        2,
 	"collector/finding":         3,
 	"collector/version":         3,
+	"collector/feed/cvss":       3,
+	"collector/feed/unpack":     3,
 	"collector/match":           4,
 	"collector/sla":             4,
 	"collector/policy":          4,
@@ -71,6 +73,7 @@ var agentFloors = map[string]int{
 var sameFloor = map[[2]string]string{
 	{"collector/advisory", "collector/inventory"}: "an affected range speaks of a distribution release",
 	{"collector/policy", "collector/sla"}:         "reading the policy file fills sla.Policy",
+	{"collector/client", "collector/api"}:         "the client speaks the types the API serves",
 }
 
 // testOnly names the packages product code must not import.
@@ -91,7 +94,7 @@ var drivers = map[string][]string{
 // pure are the engines: no input or output, no clock, no logging, no context.
 var pure = []string{
 	"collector/match", "collector/sla", "collector/policy", "collector/classify", "collector/sbom",
-	"collector/feed/osv", "collector/feed/updateinfo", "collector/feed/kev", "collector/feed/epss", "collector/feed/cve",
+	"collector/feed/cvss", "collector/feed/unpack", "collector/feed/osv", "collector/feed/updateinfo", "collector/feed/kev", "collector/feed/epss", "collector/feed/cve",
 	"collector/version", "collector/finding", "collector/inventory", "collector/advisory",
 }
 

@@ -1,0 +1,201 @@
+// Package client calls the collector's HTTP API, version 1.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/patchproof/patchproof/collector/api"
+	"github.com/patchproof/patchproof/collector/query"
+)
+
+// maxAnswer bounds what a server can make us read.
+const maxAnswer = 1 << 30
+
+// Client calls one collector. Its zero Token is refused by every collector.
+type Client struct {
+	// URL is the collector's base, e.g. http://127.0.0.1:8420.
+	URL   string
+	Token string
+	HTTP  *http.Client
+}
+
+// Problem is a refusal by the collector (RFC 9457).
+type Problem struct {
+	Status    int    `json:"status"`
+	Title     string `json:"title"`
+	Detail    string `json:"detail"`
+	RequestID string `json:"-"`
+	Errors    []struct {
+		Message  string `json:"message"`
+		Location string `json:"location"`
+	} `json:"errors"`
+}
+
+// Error says what was refused, with every fault the collector named.
+func (p *Problem) Error() string {
+	msg := p.Detail
+	if msg == "" {
+		msg = p.Title
+	}
+	for _, e := range p.Errors {
+		msg += fmt.Sprintf("; %s %s", e.Location, e.Message)
+	}
+	return msg
+}
+
+// ErrUnreachable: no collector answered.
+var ErrUnreachable = errors.New("collector is not reachable")
+
+// Summary answers for the whole estate.
+func (c *Client) Summary(ctx context.Context) (query.Summary, error) {
+	return get[query.Summary](ctx, c, "/v1/summary", nil)
+}
+
+// Findings lists one page of findings.
+func (c *Client) Findings(ctx context.Context, f query.Filter) (query.FindingList, error) {
+	q := url.Values{}
+	set := func(k, v string) {
+		if v != "" {
+			q.Set(k, v)
+		}
+	}
+	set("severity", string(f.Severity))
+	set("asset", f.Asset)
+	set("vulnerability", f.Vulnerability)
+	set("state", string(f.State))
+	set("after", f.After)
+	if f.KEV != nil {
+		q.Set("kev", strconv.FormatBool(*f.KEV))
+	}
+	if f.Overdue {
+		q.Set("overdue", "true")
+	}
+	if f.OpenOnly {
+		q.Set("open", "true")
+	}
+	if f.Limit > 0 {
+		q.Set("limit", strconv.Itoa(f.Limit))
+	}
+	return get[query.FindingList](ctx, c, "/v1/findings", q)
+}
+
+// Explain tells why a finding stands where it stands.
+func (c *Client) Explain(ctx context.Context, id string) (query.Explanation, error) {
+	return get[query.Explanation](ctx, c, "/v1/findings/"+url.PathEscape(id), nil)
+}
+
+// Assets lists every host.
+func (c *Client) Assets(ctx context.Context) (query.AssetList, error) {
+	return get[query.AssetList](ctx, c, "/v1/assets", nil)
+}
+
+// Asset shows one host.
+func (c *Client) Asset(ctx context.Context, idOrName string) (query.AssetDetail, error) {
+	return get[query.AssetDetail](ctx, c, "/v1/assets/"+url.PathEscape(idOrName), nil)
+}
+
+// Vulnerability answers about one CVE.
+func (c *Client) Vulnerability(ctx context.Context, id string) (query.Vulnerability, error) {
+	return get[query.Vulnerability](ctx, c, "/v1/vulnerabilities/"+url.PathEscape(id), nil)
+}
+
+// Hosts lists hosts and the keys that wait for trust.
+func (c *Client) Hosts(ctx context.Context) (api.HostList, error) {
+	return get[api.HostList](ctx, c, "/v1/hosts", nil)
+}
+
+// Quarantine lists what the door refused.
+func (c *Client) Quarantine(ctx context.Context) (api.QuarantineList, error) {
+	return get[api.QuarantineList](ctx, c, "/v1/quarantine", nil)
+}
+
+// Feeds lists what is held of every feed.
+func (c *Client) Feeds(ctx context.Context) (api.FeedList, error) {
+	return get[api.FeedList](ctx, c, "/v1/feeds", nil)
+}
+
+// Key returns the receipt key agents pin.
+func (c *Client) Key(ctx context.Context) (api.KeyInfo, error) {
+	return get[api.KeyInfo](ctx, c, "/v1/key", nil)
+}
+
+// Checkpoint returns the newest signed state of the evidence log.
+func (c *Client) Checkpoint(ctx context.Context) (api.CheckpointInfo, error) {
+	return get[api.CheckpointInfo](ctx, c, "/v1/evidence/checkpoint", nil)
+}
+
+// TrustHost trusts a key by its fingerprint.
+func (c *Client) TrustHost(ctx context.Context, r api.TrustRequest) (api.TrustResult, error) {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return api.TrustResult{}, fmt.Errorf("encode request: %w", err)
+	}
+	return call[api.TrustResult](ctx, c, http.MethodPost, "/v1/hosts/trust", nil, "application/json", bytes.NewReader(body))
+}
+
+// ImportFeed uploads a publisher's document.
+func (c *Client) ImportFeed(ctx context.Context, name string, body io.Reader, confirm bool) (api.ImportResult, error) {
+	q := url.Values{"name": {name}}
+	if confirm {
+		q.Set("confirm", "true")
+	}
+	return call[api.ImportResult](ctx, c, http.MethodPost, "/v1/feeds/import", q, "application/octet-stream", body)
+}
+
+func get[T any](ctx context.Context, c *Client, path string, q url.Values) (T, error) {
+	return call[T](ctx, c, http.MethodGet, path, q, "", nil)
+}
+
+func call[T any](ctx context.Context, c *Client, method, path string, q url.Values, contentType string, body io.Reader) (T, error) {
+	var out T
+	target := strings.TrimRight(c.URL, "/") + path
+	if len(q) > 0 {
+		target += "?" + q.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, body)
+	if err != nil {
+		return out, fmt.Errorf("build request: %w", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+c.Token)
+	req.Header.Set("Accept", "application/json")
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	resp, err := c.client().Do(req)
+	if err != nil {
+		return out, fmt.Errorf("%w at %s: %w", ErrUnreachable, c.URL, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer := io.LimitReader(resp.Body, maxAnswer)
+	if resp.StatusCode/100 != 2 {
+		return out, problem(resp, answer)
+	}
+	if err := json.NewDecoder(answer).Decode(&out); err != nil {
+		return out, fmt.Errorf("read the collector's answer to %s: %w", path, err)
+	}
+	return out, nil
+}
+
+func problem(resp *http.Response, body io.Reader) error {
+	p := &Problem{Status: resp.StatusCode, Title: resp.Status, RequestID: resp.Header.Get("X-Request-Id")}
+	// A body that is no problem document leaves the status line to speak.
+	_ = json.NewDecoder(io.LimitReader(body, 64<<10)).Decode(p)
+	return p
+}
+
+func (c *Client) client() *http.Client {
+	if c.HTTP != nil {
+		return c.HTTP
+	}
+	return &http.Client{Timeout: 10 * time.Minute}
+}

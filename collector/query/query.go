@@ -1,0 +1,140 @@
+// Package query answers people's questions: what is due when, and why, who has
+// a vulnerability, what an asset runs, how complete the picture is.
+//
+// Invariants:
+//   - It only reads.
+//   - Every answer says as of when, under which policy and from which feeds it
+//     was given, and how many rows it holds.
+//   - What could not be read, compared or covered is in the answer, never left out.
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/patchproof/patchproof/collector/finding"
+	"github.com/patchproof/patchproof/collector/store"
+)
+
+// Store is what answering needs of the collector's memory.
+type Store interface {
+	store.Reports
+	store.Assets
+	store.Quarantine
+	store.Advisories
+	store.Assessments
+	store.Findings
+	store.Evidence
+	store.Policies
+}
+
+// Service answers questions over a store.
+type Service struct {
+	Store Store
+	Now   func() time.Time
+}
+
+// Meta says what an answer stands on.
+type Meta struct {
+	AsOf time.Time `json:"as_of" doc:"Instant the answer speaks of."`
+	// Count is the number of rows in the answer.
+	Count int `json:"count"`
+	// Policy is the digest of the policy in force.
+	Policy string `json:"policy" doc:"SHA-256 of the policy in force."`
+	Feeds  []Feed `json:"feeds" doc:"Feeds the answer stands on."`
+}
+
+// Feed says how fresh one source is.
+type Feed struct {
+	Name       string    `json:"name"`
+	Kind       string    `json:"kind"`
+	Digest     string    `json:"digest" doc:"SHA-256 of the newest applied snapshot or upsert."`
+	Published  time.Time `json:"published,omitzero" doc:"The publisher's own date of the data."`
+	ImportedAt time.Time `json:"imported_at"`
+	Snapshot   bool      `json:"snapshot" doc:"Whether a whole snapshot was ever applied."`
+	Advisories int       `json:"advisories"`
+	Withdrawn  int       `json:"withdrawn"`
+	Missing    int       `json:"missing" doc:"Advisories held that the newest snapshot no longer lists."`
+	Facts      int       `json:"facts"`
+	Releases   []string  `json:"releases" doc:"Distribution releases covered."`
+	Held       *Held     `json:"held,omitempty"`
+}
+
+// Held is a snapshot that waits for a person.
+type Held struct {
+	Digest string    `json:"digest"`
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason"`
+}
+
+// now is the instant an answer speaks of.
+func (s *Service) now() time.Time { return s.Now().UTC().Truncate(time.Second) }
+
+func (s *Service) meta(ctx context.Context, at time.Time, count int) (Meta, error) {
+	feeds, err := s.Feeds(ctx)
+	if err != nil {
+		return Meta{}, err
+	}
+	m := Meta{AsOf: at, Count: count, Feeds: feeds}
+	rec, err := s.Store.CurrentPolicy(ctx)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+	case err != nil:
+		return m, fmt.Errorf("read policy: %w", err)
+	default:
+		m.Policy = rec.Digest
+	}
+	return m, nil
+}
+
+// Feeds states what is held of every feed.
+func (s *Service) Feeds(ctx context.Context) ([]Feed, error) {
+	states, err := s.Store.Feeds(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list feeds: %w", err)
+	}
+	out := make([]Feed, 0, len(states))
+	for _, f := range states {
+		row := Feed{
+			Name: f.Feed.Name, Kind: f.Feed.Kind, Digest: f.Digest, Published: f.Published,
+			ImportedAt: f.ImportedAt, Snapshot: !f.SnapshotAt.IsZero(), Advisories: f.Advisories,
+			Withdrawn: f.Withdrawn, Missing: f.Missing, Facts: f.Facts, Releases: []string{},
+		}
+		for _, r := range f.Releases {
+			row.Releases = append(row.Releases, r.String())
+		}
+		if f.Held != nil {
+			row.Held = &Held{Digest: f.Held.Digest, At: f.Held.At, Reason: f.Held.Reason}
+		}
+		out = append(out, row)
+	}
+	return out, nil
+}
+
+// names maps asset ids to names.
+func (s *Service) names(ctx context.Context) (map[string]store.Asset, error) {
+	as, err := s.Store.Assets(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list assets: %w", err)
+	}
+	out := make(map[string]store.Asset, len(as))
+	for _, a := range as {
+		out[a.ID] = a
+	}
+	return out, nil
+}
+
+// Filter narrows a list of findings. Zero fields do not filter.
+type Filter struct {
+	Severity      finding.Severity
+	KEV           *bool
+	Overdue       bool
+	OpenOnly      bool
+	Asset         string
+	Vulnerability string
+	State         finding.State
+	Limit         int
+	After         string
+}
