@@ -97,6 +97,8 @@ type Reports interface {
 	MissingParts(ctx context.Context, digests []string) ([]string, error)
 	// RecordDuplicate counts a delivery of a report that was already accepted.
 	RecordDuplicate(ctx context.Context, id string, at time.Time) error
+	// Duplicates returns how many such deliveries were counted.
+	Duplicates(ctx context.Context, id string) (int64, error)
 	// EachReport calls f for every report in leaf order, with Raw.
 	EachReport(ctx context.Context, f func(Report) error) error
 }
@@ -188,7 +190,17 @@ type Quarantined struct {
 	Raw     []byte
 }
 
-// QuarantineLimits cap what refused senders can make the store hold.
+// Dropped counts envelopes of a key and reason that were over the limits.
+type Dropped struct {
+	Key     string
+	Reason  string
+	Count   int64
+	FirstAt time.Time
+	LastAt  time.Time
+}
+
+// QuarantineLimits cap what refused senders can make the store hold. A limit of
+// zero keeps nothing.
 type QuarantineLimits struct {
 	PerKey, Total           int64 // envelopes
 	BytesPerKey, BytesTotal int64
@@ -208,6 +220,8 @@ type Quarantine interface {
 	ReleaseQuarantined(ctx context.Context, digest string) error
 	// QuarantineKeys lists the keys with envelopes held for a reason, with counts.
 	QuarantineKeys(ctx context.Context, reason string) (map[string]int64, error)
+	// DroppedEnvelopes lists the counters, greatest first.
+	DroppedEnvelopes(ctx context.Context) ([]Dropped, error)
 }
 
 // FeedState is what is held of a feed.
@@ -349,7 +363,11 @@ type Evidence interface {
 	Checkpoints(ctx context.Context) ([]Checkpoint, error)
 	// LogState returns the log's origin and epoch, written once by SetLogState.
 	LogState(ctx context.Context) (origin string, epoch int64, err error)
+	// ErrExists when the log has a name already.
 	SetLogState(ctx context.Context, origin string, epoch int64) error
+	// StartEpoch moves the log to a later epoch, with its leaf, in one transaction;
+	// ErrConflict when the log is there already.
+	StartEpoch(ctx context.Context, epoch int64, leaf Leaf) (int64, error)
 }
 
 // Token is a named API token, stored hashed.

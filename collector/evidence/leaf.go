@@ -1,0 +1,312 @@
+package evidence
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/patchproof/patchproof/collector/advisory"
+	"github.com/patchproof/patchproof/collector/finding"
+	"github.com/patchproof/patchproof/collector/store"
+)
+
+// Leaf kinds.
+const (
+	KindReport     = "report"
+	KindTrust      = "trust"
+	KindAttributes = "attributes"
+	KindFeed       = "feed"
+	KindFeedHeld   = "feed_held"
+	KindAssessment = "assessment"
+	KindPolicy     = "policy"
+	KindToken      = "token"
+	KindLogEpoch   = "log_epoch"
+)
+
+// leafBody is what is hashed: the kind and the instant are inside.
+type leafBody struct {
+	At   time.Time       `json:"at"`
+	Body json.RawMessage `json:"body"`
+	Kind string          `json:"kind"`
+}
+
+// LeafFor makes a leaf: canonical JSON {"at":…,"body":…,"kind":…}, where body is
+// the given value. Canonical means: keys sorted bytewise at every depth, no space,
+// no escapes but those JSON demands and U+2028, U+2029.
+func LeafFor(kind string, at time.Time, body any) (store.Leaf, error) {
+	if kind == "" {
+		return store.Leaf{}, errors.New("make leaf: no kind")
+	}
+	at = at.UTC().Truncate(time.Microsecond)
+	text, err := canonical(map[string]any{"at": at, "body": body, "kind": kind})
+	if err != nil {
+		return store.Leaf{}, fmt.Errorf("make %s leaf: %w", kind, err)
+	}
+	return store.Leaf{Kind: kind, At: at, Body: text}, nil
+}
+
+// Hash returns a leaf's RFC 6962 leaf hash.
+func Hash(l store.Leaf) tlog.Hash { return tlog.RecordHash(l.Body) }
+
+// canonical encodes v, and then again from its own JSON, so that the order of
+// struct fields does not show.
+func canonical(v any) ([]byte, error) {
+	first, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	var tree any
+	dec := json.NewDecoder(bytes.NewReader(first))
+	dec.UseNumber()
+	if err := dec.Decode(&tree); err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(tree); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
+}
+
+// openLeaf reads a leaf's body into v and checks that the row's kind and instant
+// are those that were hashed.
+func openLeaf(l store.Leaf, v any) error {
+	var b leafBody
+	if err := strictJSON(l.Body, &b, true); err != nil {
+		return fmt.Errorf("body: %w", err)
+	}
+	if b.Kind != l.Kind {
+		return fmt.Errorf("the row says kind %q, the body %q", l.Kind, b.Kind)
+	}
+	if !b.At.Equal(l.At) {
+		return fmt.Errorf("the row says %s, the body %s", l.At.Format(time.RFC3339Nano), b.At.Format(time.RFC3339Nano))
+	}
+	if v == nil {
+		return nil
+	}
+	if err := strictJSON(b.Body, v, false); err != nil {
+		return fmt.Errorf("body: %w", err)
+	}
+	return nil
+}
+
+func strictJSON(text []byte, v any, known bool) error {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	if known {
+		dec.DisallowUnknownFields()
+	}
+	if err := dec.Decode(v); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("more than one JSON value")
+	}
+	return nil
+}
+
+// ReportBody is the body of a report leaf: all that the report's row says, but
+// for what the raw envelope says itself.
+type ReportBody struct {
+	Report      string    `json:"report"`
+	Asset       string    `json:"asset"`
+	Key         string    `json:"key"`
+	Sequence    uint64    `json:"sequence"`
+	Previous    string    `json:"previous,omitempty"`
+	CollectedAt time.Time `json:"collected_at"`
+	ReceivedAt  time.Time `json:"received_at"`
+	Release     string    `json:"release"`
+	Kernel      string    `json:"kernel,omitempty"`
+	SetDigest   string    `json:"set_digest"`
+	Complete    bool      `json:"complete"`
+	Road        string    `json:"road"`
+	// Raw is the SHA-256 (hex) of the envelope as received.
+	Raw string `json:"raw_sha256"`
+	// Parts are name and digest of every part.
+	Parts map[string]string `json:"parts"`
+}
+
+// ReportLeaf makes the leaf of an accepted report.
+func ReportLeaf(r store.Report) (store.Leaf, error) {
+	return LeafFor(KindReport, r.ReceivedAt, reportBody(r))
+}
+
+func reportBody(r store.Report) ReportBody {
+	parts := make(map[string]string, len(r.Statement.Parts))
+	for _, p := range r.Statement.Parts {
+		parts[p.Name] = p.Digest
+	}
+	return ReportBody{
+		Report: r.ID, Asset: r.Asset, Key: r.Key, Sequence: r.Sequence, Previous: r.Previous,
+		CollectedAt: instant(r.CollectedAt), ReceivedAt: instant(r.ReceivedAt),
+		Release: r.Release.String(), Kernel: r.Kernel.Release, SetDigest: r.SetDigest, Complete: r.Complete,
+		Road: r.Road, Raw: sha256Hex(r.Raw), Parts: parts,
+	}
+}
+
+// TrustBody is the body of a trust leaf.
+type TrustBody struct {
+	Asset      string           `json:"asset"`
+	Key        string           `json:"key"`
+	Name       string           `json:"name"`
+	Attributes store.Attributes `json:"attributes"`
+	// By says who did it: a token's name, or "cli".
+	By string `json:"by,omitempty"`
+}
+
+// TrustLeaf makes the leaf of a key that someone trusts for a new asset.
+func TrustLeaf(a store.Asset, by string, at time.Time) (store.Leaf, error) {
+	return LeafFor(KindTrust, at, TrustBody{Asset: a.ID, Key: a.Key, Name: a.Name, Attributes: a.Attributes, By: by})
+}
+
+// AttributesBody is the body of an attributes leaf.
+type AttributesBody struct {
+	Asset      string           `json:"asset"`
+	Name       string           `json:"name"`
+	Attributes store.Attributes `json:"attributes"`
+	By         string           `json:"by,omitempty"`
+}
+
+// AttributesLeaf makes the leaf of an asset's new name and attributes.
+func AttributesLeaf(asset, name string, a store.Attributes, by string, at time.Time) (store.Leaf, error) {
+	return LeafFor(KindAttributes, at, AttributesBody{Asset: asset, Name: name, Attributes: a, By: by})
+}
+
+// FeedBody is the body of a feed leaf.
+type FeedBody struct {
+	Feed      string    `json:"feed"`
+	Kind      string    `json:"kind"`
+	Snapshot  bool      `json:"snapshot"`
+	Digest    string    `json:"digest"`
+	Published time.Time `json:"published,omitzero"`
+	// Advisories and Facts count what the batch held.
+	Advisories int `json:"advisories"`
+	Facts      int `json:"facts"`
+	// Confirmed is set when a person applied a snapshot that was held.
+	Confirmed bool `json:"confirmed,omitempty"`
+}
+
+// FeedLeaf makes the leaf of an applied batch.
+func FeedLeaf(b advisory.Batch, confirmed bool, at time.Time) (store.Leaf, error) {
+	return LeafFor(KindFeed, at, FeedBody{
+		Feed: b.Feed.Name, Kind: b.Feed.Kind, Snapshot: b.Snapshot, Digest: b.Digest, Published: b.Published.UTC(),
+		Advisories: len(b.Advisories), Facts: len(b.Facts), Confirmed: confirmed,
+	})
+}
+
+// FeedHeldBody is the body of a feed_held leaf.
+type FeedHeldBody struct {
+	Feed   string `json:"feed"`
+	Digest string `json:"digest"`
+	Reason string `json:"reason"`
+}
+
+// FeedHeldLeaf makes the leaf of a snapshot that waits for a person.
+func FeedHeldLeaf(feed string, h store.Held) (store.Leaf, error) {
+	return LeafFor(KindFeedHeld, h.At, FeedHeldBody{Feed: feed, Digest: h.Digest, Reason: h.Reason})
+}
+
+// AssessmentBody is the body of an assessment leaf.
+type AssessmentBody struct {
+	// Assets are those the batch assessed, sorted.
+	Assets []string `json:"assets"`
+	// Findings counts the changed findings, Digest is over their list, see
+	// FindingsDigest.
+	Findings int    `json:"findings"`
+	Digest   string `json:"findings_sha256"`
+	// Policy is the digest of the policy the deadlines were made with.
+	Policy string `json:"policy,omitempty"`
+	// Inputs names what else the verdicts were made from, as the assessor sees fit.
+	Inputs map[string]string `json:"inputs,omitempty"`
+}
+
+// AssessmentLeaf makes the leaf of a batch of assessments.
+func AssessmentLeaf(as []store.Assessment, policy string, at time.Time) (store.Leaf, error) {
+	body := AssessmentBody{Assets: []string{}, Policy: policy}
+	var changed []finding.Finding
+	for _, a := range as {
+		body.Assets = append(body.Assets, a.Mark.Asset)
+		changed = append(changed, a.Changed...)
+	}
+	slices.Sort(body.Assets)
+	digest, err := FindingsDigest(changed)
+	if err != nil {
+		return store.Leaf{}, fmt.Errorf("make assessment leaf: %w", err)
+	}
+	body.Findings, body.Digest = len(changed), digest
+	return LeafFor(KindAssessment, at, body)
+}
+
+// FindingsDigest is the SHA-256 (hex) over the lines "id sha256(canonical JSON)\n"
+// of findings, sorted; instants are cut to microseconds, as the store keeps them.
+func FindingsDigest(list []finding.Finding) (string, error) {
+	lines := make([]string, len(list))
+	for i, f := range list {
+		text, err := canonical(exactFinding(f))
+		if err != nil {
+			return "", fmt.Errorf("finding %s: %w", f.ID, err)
+		}
+		lines[i] = f.ID + " " + sha256Hex(text) + "\n"
+	}
+	slices.Sort(lines)
+	return sha256Hex([]byte(strings.Join(lines, ""))), nil
+}
+
+func exactFinding(f finding.Finding) finding.Finding {
+	f.Detected, f.Available, f.SeenAt, f.Closed = instant(f.Detected), instant(f.Available), instant(f.SeenAt), instant(f.Closed)
+	f.Verdict.DueAt, f.Verdict.MitigateBy = instant(f.Verdict.DueAt), instant(f.Verdict.MitigateBy)
+	return f
+}
+
+// PolicyBody is the body of a policy leaf.
+type PolicyBody struct {
+	Digest string `json:"digest"`
+	// Source is the SHA-256 (hex) of the policy file.
+	Source string `json:"source_sha256"`
+	By     string `json:"by,omitempty"`
+}
+
+// PolicyLeaf makes the leaf of an applied policy.
+func PolicyLeaf(p store.PolicyRecord, by string) (store.Leaf, error) {
+	return LeafFor(KindPolicy, p.AppliedAt, PolicyBody{Digest: p.Digest, Source: sha256Hex(p.Source), By: by})
+}
+
+// TokenBody is the body of a token leaf.
+type TokenBody struct {
+	Name string `json:"name"`
+	// Hash is the token's SHA-256 (hex), as the store keeps it.
+	Hash string `json:"hash"`
+	By   string `json:"by,omitempty"`
+}
+
+// TokenLeaf makes the leaf of a new API token.
+func TokenLeaf(t store.Token, by string) (store.Leaf, error) {
+	return LeafFor(KindToken, t.CreatedAt, TokenBody{Name: t.Name, Hash: t.Hash, By: by})
+}
+
+// EpochBody is the body of a log_epoch leaf: why the log took a new epoch.
+type EpochBody struct {
+	Epoch  int64  `json:"epoch"`
+	Reason string `json:"reason"`
+	// LostSize and LostRoot are the signed head that this log can no longer show.
+	LostSize int64  `json:"lost_size,omitempty"`
+	LostRoot string `json:"lost_root,omitempty"`
+}
+
+// instant is t as the store keeps it.
+func instant(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
+
+func sha256Hex(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,247 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/uptrace/bun"
+
+	"github.com/patchproof/patchproof/collector/finding"
+	"github.com/patchproof/patchproof/collector/store"
+	"github.com/patchproof/patchproof/schema"
+)
+
+// DirtyAssets lists marks, oldest first; limit 0 is no limit.
+func (s *Store) DirtyAssets(ctx context.Context, limit int) ([]store.Mark, error) {
+	var marks []store.Mark
+	query, args := "SELECT asset, version FROM dirty ORDER BY version, asset", []any{}
+	if limit > 0 {
+		query, args = query+" LIMIT ?", append(args, limit)
+	}
+	if err := s.reader.NewRaw(query, args...).Scan(ctx, &marks); err != nil {
+		return nil, fmt.Errorf("read dirty assets: %w", err)
+	}
+	return marks, nil
+}
+
+type findingRow struct {
+	bun.BaseModel `bun:"table:finding"`
+
+	ID            string `bun:"id,pk"`
+	Leaf          int64  `bun:"leaf"`
+	Asset         string `bun:"asset"`
+	Vulnerability string `bun:"vulnerability"`
+	Component     string `bun:"component"`
+	State         string `bun:"state"`
+	Severity      string `bun:"severity"`
+	KEV           bool   `bun:"kev"`
+	OrderRunning  int    `bun:"order_running"`
+	OrderDue      int64  `bun:"order_due"`
+	OrderPriority int    `bun:"order_priority"`
+	OrderSeverity int    `bun:"order_severity"`
+	OrderKEV      int    `bun:"order_kev"`
+}
+
+type findingVersionRow struct {
+	bun.BaseModel `bun:"table:finding_version"`
+
+	ID   string `bun:"id,pk"`
+	Leaf int64  `bun:"leaf,pk"`
+	Body string `bun:"body"`
+}
+
+type undeterminedRow struct {
+	bun.BaseModel `bun:"table:undetermined"`
+
+	Asset         string `bun:"asset,pk"`
+	Place         int    `bun:"place,pk"`
+	Vulnerability string `bun:"vulnerability"`
+	Component     string `bun:"component"`
+	Body          string `bun:"body"`
+}
+
+// outcome is one assessment ready to be written.
+type outcome struct {
+	store.Assessment
+	gaps         string
+	undetermined []undeterminedRow
+	// fresh is true when no newer mark came: the mark is cleared.
+	fresh bool
+	// sameUndetermined spares writing a list that did not change.
+	sameUndetermined bool
+	changes          bool
+}
+
+// ApplyAssessments records a batch of outcomes with one leaf, in one
+// transaction. A batch that changes no finding, undetermined comparison, gap or
+// coverage appends no leaf and returns -1. A mark is cleared unless a newer one
+// came meanwhile. [store.ErrConflict], and nothing recorded, when a mark is gone:
+// someone else assessed the asset from it.
+func (s *Store) ApplyAssessments(ctx context.Context, as []store.Assessment, leaf *store.Leaf) (n int64, err error) {
+	n = -1
+	err = s.write(ctx, "apply assessments", func(tx bun.Tx) error {
+		outcomes := make([]outcome, len(as))
+		changes := false
+		for i, a := range as {
+			if outcomes[i], err = prepare(ctx, tx, a); err != nil {
+				return fmt.Errorf("asset %s: %w", a.Mark.Asset, err)
+			}
+			changes = changes || outcomes[i].changes
+		}
+		if changes {
+			if leaf == nil {
+				return errors.New("outcomes that change something need a leaf")
+			}
+			if n, err = appendLeaf(ctx, tx, *leaf); err != nil {
+				return err
+			}
+		}
+		return record(ctx, tx, outcomes, n)
+	})
+	if err != nil {
+		return -1, err
+	}
+	return n, nil
+}
+
+// prepare holds an assessment against what is recorded.
+func prepare(ctx context.Context, tx bun.Tx, a store.Assessment) (outcome, error) {
+	o := outcome{Assessment: a}
+	var version int64
+	err := tx.NewRaw("SELECT version FROM dirty WHERE asset = ?", a.Mark.Asset).Scan(ctx, &version)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && version < a.Mark.Version {
+		return o, fmt.Errorf("its mark %d is gone: %w", a.Mark.Version, store.ErrConflict)
+	}
+	if err != nil {
+		return o, err
+	}
+	o.fresh = version == a.Mark.Version
+	if o.gaps, err = toJSON(append([]schema.Gap{}, a.Gaps...)); err != nil {
+		return o, err
+	}
+	var row assetRow
+	if err := tx.NewSelect().Model(&row).Where("id = ?", a.Mark.Asset).Scan(ctx); err != nil {
+		return o, notFound(err, "asset")
+	}
+	if o.undetermined, err = undeterminedRows(a); err != nil {
+		return o, err
+	}
+	var held []undeterminedRow
+	if err := tx.NewSelect().Model(&held).Where("asset = ?", a.Mark.Asset).Order("place").Scan(ctx); err != nil {
+		return o, err
+	}
+	o.sameUndetermined = slices.Equal(held, o.undetermined)
+	o.changes = len(a.Changed) > 0 || !o.sameUndetermined || row.Covered != a.Covered || row.Gaps != o.gaps
+	return o, nil
+}
+
+func undeterminedRows(a store.Assessment) ([]undeterminedRow, error) {
+	rows := make([]undeterminedRow, len(a.Undetermined))
+	for i, u := range a.Undetermined {
+		if u.Asset != a.Mark.Asset {
+			return nil, fmt.Errorf("undetermined comparison %d is of asset %q", i, u.Asset)
+		}
+		body, err := toJSON(u)
+		if err != nil {
+			return nil, err
+		}
+		rows[i] = undeterminedRow{Asset: u.Asset, Place: i, Vulnerability: u.Vulnerability, Component: u.Component, Body: body}
+	}
+	return rows, nil
+}
+
+func record(ctx context.Context, tx bun.Tx, outcomes []outcome, leaf int64) error {
+	var versions []findingVersionRow
+	var findings []findingRow
+	for _, o := range outcomes {
+		if err := o.recordAsset(ctx, tx); err != nil {
+			return fmt.Errorf("asset %s: %w", o.Mark.Asset, err)
+		}
+		for _, f := range o.Changed {
+			if f.Asset != o.Mark.Asset {
+				return fmt.Errorf("finding %s is of asset %q, its mark of %q", f.ID, f.Asset, o.Mark.Asset)
+			}
+			f = exactFinding(f)
+			body, err := toJSON(f)
+			if err != nil {
+				return fmt.Errorf("finding %s: %w", f.ID, err)
+			}
+			versions = append(versions, findingVersionRow{ID: f.ID, Leaf: leaf, Body: body})
+			findings = append(findings, newFindingRow(f, leaf))
+		}
+	}
+	if err := insert(ctx, tx, versions, ""); err != nil {
+		return err
+	}
+	return insert(ctx, tx, findings, `CONFLICT (id) DO UPDATE SET leaf = EXCLUDED.leaf, state = EXCLUDED.state, severity = EXCLUDED.severity,
+		kev = EXCLUDED.kev, order_running = EXCLUDED.order_running, order_due = EXCLUDED.order_due,
+		order_priority = EXCLUDED.order_priority, order_severity = EXCLUDED.order_severity, order_kev = EXCLUDED.order_kev`)
+}
+
+func (o outcome) recordAsset(ctx context.Context, tx bun.Tx) error {
+	seq, err := sequence(o.AssessedSequence)
+	if err != nil {
+		return err
+	}
+	_, err = tx.NewRaw(`UPDATE asset SET assessed_sequence = ?, assessed_at = ?, covered = ?, gaps = ?,
+		refold = CASE WHEN ? THEN FALSE ELSE refold END WHERE id = ?`,
+		seq, micros(o.At), o.Covered, o.gaps, o.fresh, o.Mark.Asset).Exec(ctx)
+	if err != nil {
+		return err
+	}
+	if o.fresh {
+		if _, err := tx.NewRaw("DELETE FROM dirty WHERE asset = ? AND version = ?", o.Mark.Asset, o.Mark.Version).Exec(ctx); err != nil {
+			return err
+		}
+	}
+	if o.sameUndetermined {
+		return nil
+	}
+	if _, err := tx.NewRaw("DELETE FROM undetermined WHERE asset = ?", o.Mark.Asset).Exec(ctx); err != nil {
+		return err
+	}
+	return insert(ctx, tx, o.undetermined, "")
+}
+
+// exactFinding is f as it will come back.
+func exactFinding(f finding.Finding) finding.Finding {
+	f.Detected, f.Available, f.SeenAt, f.Closed = exact(f.Detected), exact(f.Available), exact(f.SeenAt), exact(f.Closed)
+	f.Verdict.DueAt, f.Verdict.MitigateBy = exact(f.Verdict.DueAt), exact(f.Verdict.MitigateBy)
+	return f
+}
+
+func newFindingRow(f finding.Finding, leaf int64) findingRow {
+	row := findingRow{
+		ID: f.ID, Leaf: leaf, Asset: f.Asset, Vulnerability: f.Vulnerability, Component: f.Component,
+		State: string(f.State), Severity: string(f.Severity), KEV: f.KEV,
+		OrderRunning: 1, OrderDue: math.MaxInt64, OrderPriority: priorityOrder(f.Verdict.Priority),
+		OrderSeverity: finding.Critical.Rank() - f.Severity.Rank(), OrderKEV: 1,
+	}
+	if f.State.Running() {
+		row.OrderRunning = 0
+	}
+	if !f.Verdict.DueAt.IsZero() {
+		row.OrderDue = micros(f.Verdict.DueAt)
+	}
+	if f.KEV {
+		row.OrderKEV = 0
+	}
+	return row
+}
+
+// priorityOrder puts P0 first and a finding without a priority last.
+func priorityOrder(p string) int {
+	if len(p) == 2 && p[0] == 'P' && p[1] >= '0' && p[1] <= '9' {
+		return int(p[1] - '0')
+	}
+	return 99
+}
+
+// AssetFindings returns all findings of an asset, closed ones included, by id.
+func (s *Store) AssetFindings(ctx context.Context, asset string) ([]finding.Finding, error) {
+	return s.selectFindings(ctx, "read findings of "+asset, s.findings().Where("f.asset = ?", asset).OrderExpr("f.id"))
+}

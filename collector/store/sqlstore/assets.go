@@ -1,0 +1,163 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/uptrace/bun"
+
+	"github.com/patchproof/patchproof/collector/store"
+)
+
+type assetRow struct {
+	bun.BaseModel `bun:"table:asset"`
+
+	ID               string  `bun:"id,pk"`
+	Name             string  `bun:"name"`
+	Key              string  `bun:"key"`
+	TransportKey     string  `bun:"transport_key"`
+	TrustedAt        int64   `bun:"trusted_at"`
+	Attributes       string  `bun:"attributes"`
+	Head             *string `bun:"head"`
+	HeadSequence     int64   `bun:"head_sequence"`
+	HeadRelease      string  `bun:"head_release"`
+	AssessedSequence int64   `bun:"assessed_sequence"`
+	Refold           bool    `bun:"refold"`
+	AssessedAt       int64   `bun:"assessed_at"`
+	Covered          bool    `bun:"covered"`
+	Gaps             string  `bun:"gaps"`
+}
+
+// TrustKey records a new asset for a key, with its leaf. [store.ErrExists] when
+// the key is already trusted or the id is taken.
+func (s *Store) TrustKey(ctx context.Context, a store.Asset, leaf store.Leaf) (n int64, err error) {
+	err = s.write(ctx, "trust key", func(tx bun.Tx) error {
+		if a.ID == "" || a.Key == "" {
+			return errors.New("an asset needs an id and a key")
+		}
+		var taken int
+		err := tx.NewRaw("SELECT (SELECT COUNT(*) FROM asset_key WHERE key = ?) + (SELECT COUNT(*) FROM asset WHERE id = ?)", a.Key, a.ID).Scan(ctx, &taken)
+		if err != nil {
+			return err
+		}
+		if taken > 0 {
+			return fmt.Errorf("key %s: %w", a.Key, store.ErrExists)
+		}
+		if n, err = appendLeaf(ctx, tx, leaf); err != nil {
+			return err
+		}
+		return insertAsset(ctx, tx, a, n)
+	})
+	return n, err
+}
+
+// insertAsset writes a new asset; what only reports and assessments can say
+// begins empty, whatever a holds.
+func insertAsset(ctx context.Context, tx bun.Tx, a store.Asset, leaf int64) error {
+	attributes, err := toJSON(a.Attributes)
+	if err != nil {
+		return err
+	}
+	row := assetRow{
+		ID: a.ID, Name: words(a.Name), Key: a.Key, TransportKey: a.TransportKey, TrustedAt: micros(a.TrustedAt), Attributes: attributes,
+		AssessedAt: zeroTime, Gaps: "[]",
+	}
+	if _, err := tx.NewInsert().Model(&row).Exec(ctx); err != nil {
+		return err
+	}
+	_, err = tx.NewRaw("INSERT INTO asset_key (key, asset, trusted_at, leaf) VALUES (?, ?, ?, ?)", a.Key, a.ID, row.TrustedAt, leaf).Exec(ctx)
+	return err
+}
+
+// SetAttributes replaces an asset's name and attributes, marks it dirty, and
+// appends the leaf.
+func (s *Store) SetAttributes(ctx context.Context, id, name string, at store.Attributes, leaf store.Leaf) (n int64, err error) {
+	err = s.write(ctx, "set attributes", func(tx bun.Tx) error {
+		if err := assetThere(ctx, tx, id); err != nil {
+			return err
+		}
+		text, err := toJSON(at)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.NewRaw("UPDATE asset SET name = ?, attributes = ? WHERE id = ?", words(name), text, id).Exec(ctx); err != nil {
+			return err
+		}
+		if err := markAssets(ctx, tx, []string{id}); err != nil {
+			return err
+		}
+		n, err = appendLeaf(ctx, tx, leaf)
+		return err
+	})
+	return n, err
+}
+
+// AssetByKey finds the asset a key is trusted for.
+func (s *Store) AssetByKey(ctx context.Context, key string) (store.Asset, error) {
+	var row assetRow
+	err := s.reader.NewSelect().Model(&row).Where("id = (SELECT asset FROM asset_key WHERE key = ?)", key).Scan(ctx)
+	if err != nil {
+		return store.Asset{}, notFound(err, "asset with key %s", key)
+	}
+	return row.asset()
+}
+
+// Asset finds by id or by exact name; an id wins over a name.
+// [store.ErrConflict] when several assets bear the name.
+func (s *Store) Asset(ctx context.Context, idOrName string) (store.Asset, error) {
+	var rows []assetRow
+	err := s.reader.NewSelect().Model(&rows).Where("id = ? OR name = ?", idOrName, idOrName).Order("id").Scan(ctx)
+	if err != nil {
+		return store.Asset{}, fmt.Errorf("read asset: %w", err)
+	}
+	for _, r := range rows {
+		if r.ID == idOrName {
+			return r.asset()
+		}
+	}
+	switch len(rows) {
+	case 0:
+		return store.Asset{}, fmt.Errorf("asset %q: %w", idOrName, store.ErrNotFound)
+	case 1:
+		return rows[0].asset()
+	default:
+		return store.Asset{}, fmt.Errorf("%d assets are named %q: %w", len(rows), idOrName, store.ErrConflict)
+	}
+}
+
+// Assets lists all, ordered by name, id.
+func (s *Store) Assets(ctx context.Context) ([]store.Asset, error) {
+	var rows []assetRow
+	if err := s.reader.NewSelect().Model(&rows).Order("name", "id").Scan(ctx); err != nil {
+		return nil, fmt.Errorf("read assets: %w", err)
+	}
+	assets := make([]store.Asset, len(rows))
+	for i, r := range rows {
+		a, err := r.asset()
+		if err != nil {
+			return nil, err
+		}
+		assets[i] = a
+	}
+	return assets, nil
+}
+
+func (r assetRow) asset() (store.Asset, error) {
+	a := store.Asset{
+		ID: r.ID, Name: r.Name, Key: r.Key, TransportKey: r.TransportKey, TrustedAt: instant(r.TrustedAt),
+		AssessedSequence: uint64(r.AssessedSequence), Refold: r.Refold, AssessedAt: instant(r.AssessedAt), Covered: r.Covered,
+	}
+	err := errors.Join(fromJSON(r.Attributes, &a.Attributes), fromJSON(r.Gaps, &a.Gaps))
+	if r.Head != nil {
+		a.Head = new(store.Head)
+		err = errors.Join(err, fromJSON(*r.Head, a.Head))
+	}
+	if err != nil {
+		return a, fmt.Errorf("asset %s: %w", r.ID, err)
+	}
+	if len(a.Gaps) == 0 {
+		a.Gaps = nil
+	}
+	return a, nil
+}

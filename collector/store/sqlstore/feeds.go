@@ -1,0 +1,118 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/uptrace/bun"
+
+	"github.com/patchproof/patchproof/collector/advisory"
+	"github.com/patchproof/patchproof/collector/inventory"
+	"github.com/patchproof/patchproof/collector/store"
+)
+
+// HoldBatch records that a snapshot was held, with its leaf.
+func (s *Store) HoldBatch(ctx context.Context, f advisory.Feed, h store.Held, leaf store.Leaf) error {
+	return s.write(ctx, "hold batch of feed "+f.Name, func(tx bun.Tx) error {
+		row := feedRow{Name: f.Name, Kind: f.Kind, Published: zeroTime, ImportedAt: zeroTime, SnapshotAt: zeroTime}
+		old, err := readFeed(ctx, tx, f)
+		if err != nil {
+			return err
+		}
+		if old != nil {
+			row = *old
+		}
+		row.HeldDigest, row.HeldAt, row.HeldReason = h.Digest, micros(h.At), words(h.Reason)
+		if err := putFeed(ctx, tx, row); err != nil {
+			return err
+		}
+		_, err = appendLeaf(ctx, tx, leaf)
+		return err
+	})
+}
+
+// Feeds lists all by name.
+func (s *Store) Feeds(ctx context.Context) ([]store.FeedState, error) {
+	feeds, err := s.feeds(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read feeds: %w", err)
+	}
+	return feeds, nil
+}
+
+func (s *Store) feeds(ctx context.Context) ([]store.FeedState, error) {
+	var rows []feedRow
+	if err := s.reader.NewSelect().Model(&rows).Order("name").Scan(ctx); err != nil {
+		return nil, err
+	}
+	states := make([]store.FeedState, len(rows))
+	for i, r := range rows {
+		st := &states[i]
+		*st = store.FeedState{
+			Feed: advisory.Feed{Name: r.Name, Kind: r.Kind}, Digest: r.Digest, Published: instant(r.Published),
+			ImportedAt: instant(r.ImportedAt), SnapshotAt: instant(r.SnapshotAt),
+		}
+		if r.HeldDigest != "" || r.HeldReason != "" {
+			st.Held = &store.Held{Digest: r.HeldDigest, At: instant(r.HeldAt), Reason: r.HeldReason}
+		}
+		if err := s.countFeed(ctx, st); err != nil {
+			return nil, err
+		}
+	}
+	return states, nil
+}
+
+func (s *Store) countFeed(ctx context.Context, st *store.FeedState) error {
+	var goneAdvisories, goneFacts int
+	err := s.reader.NewRaw(`SELECT COUNT(*), COALESCE(SUM(CASE WHEN withdrawn THEN 1 ELSE 0 END), 0),
+		COALESCE(SUM(CASE WHEN missing THEN 1 ELSE 0 END), 0) FROM advisory WHERE feed = ?`, st.Feed.Name).
+		Scan(ctx, &st.Advisories, &st.Withdrawn, &goneAdvisories)
+	if err != nil {
+		return err
+	}
+	err = s.reader.NewRaw("SELECT COUNT(*), COALESCE(SUM(CASE WHEN missing THEN 1 ELSE 0 END), 0) FROM fact WHERE kind = ?", st.Feed.Kind).
+		Scan(ctx, &st.Facts, &goneFacts)
+	if err != nil {
+		return err
+	}
+	st.Missing = goneAdvisories + goneFacts
+	st.Releases, err = s.releases(ctx, "WHERE feed = ?", st.Feed.Name)
+	return err
+}
+
+// CoveredReleases lists the releases that some feed covers, in order.
+func (s *Store) CoveredReleases(ctx context.Context) ([]inventory.Release, error) {
+	list, err := s.releases(ctx, "")
+	if err != nil {
+		return nil, fmt.Errorf("read covered releases: %w", err)
+	}
+	return list, nil
+}
+
+func (s *Store) releases(ctx context.Context, where string, args ...any) ([]inventory.Release, error) {
+	var list []inventory.Release
+	err := s.reader.NewRaw("SELECT DISTINCT distro, version FROM feed_release "+where+" ORDER BY distro, version", args...).Scan(ctx, &list)
+	return list, err
+}
+
+// FeedVulnerabilities lists the vulnerabilities a feed names now, in advisories
+// or facts that are neither missing nor withdrawn.
+func (s *Store) FeedVulnerabilities(ctx context.Context, feed string) (map[string]struct{}, error) {
+	var names []string
+	err := s.reader.NewRaw(`SELECT n.vulnerability FROM advisory_vulnerability AS n
+		JOIN advisory AS a ON a.feed = n.feed AND a.id = n.id
+		WHERE a.feed = ? AND NOT a.missing AND NOT a.withdrawn
+		UNION SELECT vulnerability FROM fact WHERE NOT missing AND kind = (SELECT kind FROM feed WHERE name = ?)`, feed, feed).Scan(ctx, &names)
+	if err != nil {
+		return nil, fmt.Errorf("read vulnerabilities of feed %s: %w", feed, err)
+	}
+	return set(names), nil
+}
+
+func set(names []string) map[string]struct{} {
+	m := make(map[string]struct{}, len(names))
+	for _, n := range names {
+		m[n] = struct{}{}
+	}
+	return m
+}

@@ -1,0 +1,45 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/uptrace/bun"
+)
+
+// Every transaction that marks takes a number of its own, so a mark's version
+// is never used twice, even for an asset that was cleared in between.
+
+func markAssets(ctx context.Context, tx bun.Tx, assets []string) error {
+	if len(assets) == 0 {
+		return nil
+	}
+	version, err := next(ctx, tx, "mark")
+	if err != nil {
+		return err
+	}
+	return batches(assets, rowsAtOnce, func(some []string) error {
+		_, err := tx.NewRaw(`INSERT INTO dirty (asset, version) SELECT id, ? FROM asset WHERE id IN (?)
+			ON CONFLICT (asset) DO UPDATE SET version = excluded.version`, version, bun.List(some)).Exec(ctx)
+		if err != nil {
+			return fmt.Errorf("mark assets: %w", err)
+		}
+		return nil
+	})
+}
+
+// MarkAll marks every asset dirty.
+func (s *Store) MarkAll(ctx context.Context) error {
+	return s.write(ctx, "mark all assets", func(tx bun.Tx) error { return markEvery(ctx, tx) })
+}
+
+func markEvery(ctx context.Context, tx bun.Tx) error {
+	version, err := next(ctx, tx, "mark")
+	if err != nil {
+		return err
+	}
+	// WHERE TRUE keeps SQLite from reading ON CONFLICT as a join's ON.
+	_, err = tx.NewRaw(`INSERT INTO dirty (asset, version) SELECT id, ? FROM asset WHERE TRUE
+		ON CONFLICT (asset) DO UPDATE SET version = excluded.version`, version).Exec(ctx)
+	return err
+}

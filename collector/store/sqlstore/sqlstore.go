@@ -1,0 +1,136 @@
+// Package sqlstore keeps what the collector remembers in one SQLite file.
+//
+// It implements the roles of collector/store; collector/store/storetest is
+// their definition. Queries are written in the SQL that SQLite and PostgreSQL
+// both speak; only the migrations and [Open] name a dialect.
+//
+// Invariants:
+//   - One connection writes, inside BEGIN IMMEDIATE; others read the last
+//     committed state and never wait for it (write-ahead log).
+//   - synchronous=FULL: what a verb returned from is on the disk.
+//   - A verb is one transaction. When it returns an error, nothing of it remains.
+//   - Every applied migration's checksum is recorded with it; a database with
+//     another one, or with a migration this program does not know, is refused.
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/sqlitedialect"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/patchproof/patchproof/collector/store"
+)
+
+// readers bounds the connections that answer questions.
+const readers = 4
+
+// Store is a database. Its methods are safe for concurrent use.
+type Store struct {
+	writer *bun.DB
+	reader *bun.DB
+	pack   *zstd.Encoder
+	unpack *zstd.Decoder
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens the database in a file, makes it when it is not there, and brings
+// its schema up to date. It returns [store.ErrNewerSchema] when a newer version
+// of the program wrote it.
+func Open(ctx context.Context, path string) (*Store, error) {
+	s, err := connect(path)
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", path, err)
+	}
+	if err := migrate(ctx, s.writer.DB); err != nil {
+		_ = s.Close()
+		return nil, fmt.Errorf("open database %s: %w", path, err)
+	}
+	return s, nil
+}
+
+func connect(path string) (*Store, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	writer, err := sql.Open("sqlite", dsn(abs, "_txlock=immediate"))
+	if err != nil {
+		return nil, err
+	}
+	writer.SetMaxOpenConns(1)
+	reader, err := sql.Open("sqlite", dsn(abs, "_pragma=query_only(1)"))
+	if err != nil {
+		return nil, err
+	}
+	reader.SetMaxOpenConns(readers)
+	reader.SetMaxIdleConns(readers)
+	s := &Store{
+		writer: bun.NewDB(writer, sqlitedialect.New()),
+		reader: bun.NewDB(reader, sqlitedialect.New()),
+	}
+	if s.pack, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1)); err != nil {
+		return nil, err
+	}
+	if s.unpack, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxText)); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// dsn names a file to the driver; a path may hold any character but NUL.
+func dsn(path string, extra ...string) string {
+	params := append([]string{
+		"_pragma=busy_timeout(15000)",
+		"_pragma=journal_mode(WAL)",
+		"_pragma=synchronous(FULL)",
+		"_pragma=foreign_keys(1)",
+		"_pragma=cache_size(-32768)",
+		"_pragma=temp_store(MEMORY)",
+	}, extra...)
+	u := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: strings.Join(params, "&")}
+	return u.String()
+}
+
+// Close waits for the verbs that run and closes the file.
+func (s *Store) Close() error {
+	err := s.reader.Close()
+	if werr := s.writer.Close(); err == nil {
+		err = werr
+	}
+	s.unpack.Close()
+	if err != nil {
+		return fmt.Errorf("close database: %w", err)
+	}
+	return nil
+}
+
+// write runs f in the one writing transaction, and commits when it returns nil.
+func (s *Store) write(ctx context.Context, what string, f func(tx bun.Tx) error) error {
+	err := s.writer.RunInTx(ctx, nil, func(_ context.Context, tx bun.Tx) error { return f(tx) })
+	return translate(what, err)
+}
+
+// translate wraps a driver's error with what was being done, in the store's terms.
+func translate(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// isConstraint reports whether a write broke a key or a reference.
+func isConstraint(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && e.Code()&0xff == sqlite3.SQLITE_CONSTRAINT
+}
