@@ -23,14 +23,14 @@ const (
 	Code      Class = "code"
 )
 
-// Exposures. Unknown counts as internet.
+// Exposures. Unknown (and the empty word) counts as internet.
 const (
 	Internet        Exposure = "internet"
 	Internal        Exposure = "internal"
 	UnknownExposure Exposure = "unknown"
 )
 
-// Environments. Unknown counts as production.
+// Environments. Unknown (and the empty word) counts as production.
 const (
 	Production         Environment = "production"
 	NonProduction      Environment = "nonproduction"
@@ -56,6 +56,9 @@ type Asset struct {
 	ColdWallet          bool
 	HotWallet           bool
 	HighDataSensitivity bool
+	// SameDigest names the other classes under which the same image digest is
+	// held (registry: image, running: workload). Their rows bind too.
+	SameDigest []Class
 }
 
 // Vulnerability is what the rules need to know of the flaw.
@@ -65,6 +68,9 @@ type Vulnerability struct {
 	// start of the local day in the policy's zone.
 	KEVAdded finding.Date
 	KEVDue   finding.Date
+	// KEVListed is the instant of the listing where more than its date is known;
+	// without it the listing is the start of KEVAdded.
+	KEVListed time.Time
 	// ActiveExploitation is an operator's mark, counted as a listing from that instant.
 	ActiveExploitation time.Time
 	// Exploitation is SSVC's none, poc or active; Automatable yes or no; Impact
@@ -91,6 +97,9 @@ type Clock struct {
 	Released time.Time
 	// Validated is a recorded validation of the patch for a Zero-Day.
 	Validated time.Time
+	// InService is when the asset came into service, for the switch
+	// floor_at_asset_in_service; without the switch it is not looked at.
+	InService time.Time
 }
 
 // Exception is an approved act that replaces the result while it is in force.
