@@ -60,6 +60,9 @@ func (c *converter) add(index int, doc []byte) error {
 	if err := decode(doc, r); err != nil {
 		return err
 	}
+	if !c.concerns(r) {
+		return nil
+	}
 	a, err := c.advisory(r)
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.ID, err)
@@ -68,6 +71,43 @@ func (c *converter) add(index int, doc []byte) error {
 		c.out = append(c.out, converted{a, index})
 	}
 	return nil
+}
+
+// concerns reports whether a record speaks of a release we know, and counts
+// what it says of others. A withdrawn record need not speak of any.
+func (c *converter) concerns(r *record) bool {
+	c.common.begin()
+	concerned := len(r.Affected) == 0
+	sig := strings.HasPrefix(r.ID, "RXSA-")
+	for i := range r.Affected {
+		t := c.target(r.Affected[i].Package.Ecosystem)
+		switch {
+		case t.dist == nil:
+			c.skipped[t.why]++
+			continue
+		case t.why != "":
+			c.skipped[t.why]++
+		case sig:
+			// The special interest groups of Rocky Linux rebuild packages under
+			// the names of the distribution's own, in repositories beside it.
+			c.skipped["advisory of a Rocky Linux special interest group"]++
+		default:
+			concerned = true
+			c.common.release(t.release)
+		}
+		c.common.distro(t.dist.id)
+	}
+	c.common.end(len(r.Affected) == 0)
+	return concerned
+}
+
+func (c *converter) target(ecosystem string) target {
+	t, ok := c.targets[ecosystem]
+	if !ok {
+		t = resolve(ecosystem)
+		c.targets[strings.Clone(ecosystem)] = t
+	}
+	return t
 }
 
 func (c *converter) advisory(r *record) (advisory.Advisory, error) {
@@ -122,19 +162,12 @@ func dates(r *record, a *advisory.Advisory) error {
 
 // rows converts the affected list.
 func (c *converter) rows(r *record, a *advisory.Advisory) error {
-	c.common.begin()
 	for i := range r.Affected {
 		src := &r.Affected[i]
-		t, ok := c.targets[src.Package.Ecosystem]
-		if !ok {
-			t = resolve(src.Package.Ecosystem)
-			c.targets[strings.Clone(src.Package.Ecosystem)] = t
-		}
+		t := c.target(src.Package.Ecosystem)
 		if t.why != "" {
-			c.skipped[t.why]++
 			continue
 		}
-		c.common.name(t.release)
 		if c.keep != nil && !c.keep(t.release) {
 			continue
 		}
@@ -148,7 +181,6 @@ func (c *converter) rows(r *record, a *advisory.Advisory) error {
 		a.Affected = append(a.Affected, row)
 	}
 	a.Affected = slices.Clip(a.Affected)
-	c.common.end(len(r.Affected) == 0)
 	return nil
 }
 

@@ -3,6 +3,7 @@ package osv
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -19,14 +20,21 @@ type common struct {
 	releases map[inventory.Release]int
 	distros  map[string]int
 	// of the record at hand
-	seen []inventory.Release
+	seenReleases []inventory.Release
+	seenDistros  []string
 }
 
-func (m *common) begin() { m.seen = m.seen[:0] }
+func (m *common) begin() { m.seenReleases, m.seenDistros = m.seenReleases[:0], m.seenDistros[:0] }
 
-func (m *common) name(r inventory.Release) {
-	if !slices.Contains(m.seen, r) {
-		m.seen = append(m.seen, r)
+func (m *common) release(r inventory.Release) {
+	if !slices.Contains(m.seenReleases, r) {
+		m.seenReleases = append(m.seenReleases, r)
+	}
+}
+
+func (m *common) distro(id string) {
+	if !slices.Contains(m.seenDistros, id) {
+		m.seenDistros = append(m.seenDistros, id)
 	}
 }
 
@@ -39,13 +47,11 @@ func (m *common) end(empty bool) {
 	if m.releases == nil {
 		m.releases, m.distros = map[inventory.Release]int{}, map[string]int{}
 	}
-	var distros []string
-	for _, r := range m.seen {
+	for _, r := range m.seenReleases {
 		m.releases[r]++
-		if !slices.Contains(distros, r.Distro) {
-			distros = append(distros, r.Distro)
-			m.distros[r.Distro]++
-		}
+	}
+	for _, d := range m.seenDistros {
+		m.distros[d]++
 	}
 }
 
@@ -110,7 +116,7 @@ func join(cs []*converter, name func(int) string) (advisory.Batch, error) {
 	}
 	feed, releases, err := m.scope()
 	if err != nil {
-		return advisory.Batch{}, err
+		return advisory.Batch{}, fmt.Errorf("%w: of %d records: %s", err, m.records, reasons(b.Skipped))
 	}
 	b.Feed.Name = feed
 	for _, r := range releases {
@@ -141,6 +147,21 @@ func join(cs []*converter, name func(int) string) (advisory.Batch, error) {
 		b.Skipped = nil
 	}
 	return b, nil
+}
+
+// reasons lists why rows were left out, most frequent first, a few of them.
+func reasons(skipped map[string]int) string {
+	words := slices.SortedFunc(maps.Keys(skipped), func(a, b string) int {
+		return cmp.Or(cmp.Compare(skipped[b], skipped[a]), strings.Compare(a, b))
+	})
+	more := ""
+	if len(words) > 4 {
+		words, more = words[:4], ", …"
+	}
+	for i, w := range words {
+		words[i] = fmt.Sprintf("%s (%d rows)", w, skipped[w])
+	}
+	return cmp.Or(strings.Join(words, ", ")+more, "they name no ecosystem")
 }
 
 func within(rows []advisory.Affected, releases []inventory.Release) []advisory.Affected {
