@@ -1,10 +1,28 @@
 // Package match compares what is installed with what publishers say is
 // affected. It is pure: values in, values out, in a fixed order.
+//
+// An [Index] holds the advisories of one distribution release by package name,
+// with every version bound already a sort key; [Index.Match] looks each
+// installed package up once and compares bytes.
+//
+// Invariants:
+//   - nothing is skipped for being unreadable: a version that cannot be compared
+//     is [Undetermined] with the reason, unless another range of the same
+//     advisory settles the matter;
+//   - the outcome does not depend on the order of packages or advisories;
+//   - one package has at most one match for one advisory;
+//   - of kernels only the running one exposes. Where it is not known which one
+//     runs, every installed one counts as running (an image, an SBOM); where the
+//     running one belongs to no package, no kernel reads as clean.
+//
+// Ranges follow the evaluation of the OSV schema
+// (https://ossf.github.io/osv-schema/#evaluation), with one refinement for rpm:
+// a build that an advisory itself lists as a fixed one is fixed, also where the
+// same advisory lists a later build of the same package for a later minor release.
 package match
 
 import (
 	"github.com/patchproof/patchproof/collector/advisory"
-	"github.com/patchproof/patchproof/collector/inventory"
 	"github.com/patchproof/patchproof/schema"
 )
 
@@ -42,7 +60,13 @@ type Result struct {
 	Gaps []schema.Gap
 	// Covered is false when the index has no advisory data for the release.
 	Covered bool
+	// KernelUnowned is true when the running kernel belongs to no installed package.
+	KernelUnowned bool
 }
 
-// Release returns the release an index was built for.
-func (ix *Index) Release() inventory.Release { return ix.release }
+// Unjudged reports whether the absence of a match for a component (source
+// package) says nothing about it, so that no finding may be closed by it: there
+// is no advisory data, or the component is a kernel and what runs is not known.
+func (r Result) Unjudged(f schema.PackageFormat, component string) bool {
+	return !r.Covered || r.KernelUnowned && isKernelSource(f, component)
+}

@@ -91,12 +91,12 @@ func apkSuffix(s string) (mark byte, size int) {
 	}
 	for i, suffix := range apkPreSuffixes {
 		if s[:n] == suffix {
-			return apkPre + byte(i), n //nolint:gosec // four suffixes
+			return apkPre + byte(i), n
 		}
 	}
 	for i, suffix := range apkPostSuffixes {
 		if s[:n] == suffix {
-			return apkPost + byte(i), n //nolint:gosec // five suffixes
+			return apkPost + byte(i), n
 		}
 	}
 	return 0, 0

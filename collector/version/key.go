@@ -9,14 +9,14 @@ func appendNumber(dst []byte, digits string) []byte {
 	if n := len(digits); n < 0xff {
 		dst = append(dst, byte(n))
 	} else {
-		dst = append(dst, 0xff, byte(n>>8), byte(n)) //nolint:gosec // n is at most MaxLength
+		dst = append(dst, 0xff, byte(n>>8), byte(n))
 	}
 	return append(dst, digits...)
 }
 
 // appendEpoch appends an epoch as four bytes, big endian.
 func appendEpoch(dst []byte, epoch uint32) []byte {
-	return append(dst, byte(epoch>>24), byte(epoch>>16), byte(epoch>>8), byte(epoch)) //nolint:gosec // the bytes of the number
+	return append(dst, byte(epoch>>24), byte(epoch>>16), byte(epoch>>8), byte(epoch))
 }
 
 // parseEpoch reads a decimal epoch of at most limit.
@@ -33,7 +33,7 @@ func parseEpoch(s string, limit uint64) (uint32, string) {
 			return 0, "the epoch is too big"
 		}
 	}
-	return uint32(n), "" //nolint:gosec // limit fits
+	return uint32(n), ""
 }
 
 // digits returns the length of the run of digits that s starts with.
