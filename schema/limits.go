@@ -24,7 +24,7 @@ const (
 	// MaxInstalledKernels is the most kernels found on disk.
 	MaxInstalledKernels = 256
 	// MaxAddresses is the most addresses of a host.
-	MaxAddresses = 256
+	MaxAddresses = 1024
 	// MaxIDLike is the most entries of os-release ID_LIKE.
 	MaxIDLike = 16
 	// MaxInteger is the largest integer JSON carries exactly everywhere (RFC 7493).
@@ -35,6 +35,9 @@ const (
 	maxName = 256
 	maxText = 1024
 	maxLong = 16 << 10
+	// maxValues is the most values of one JSON text: all lists full come to about
+	// 9 000.
+	maxValues = 16 << 10
 	// maxUnix is the last second of the year 9999.
 	maxUnix = 253402300799
 )

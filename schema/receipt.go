@@ -59,7 +59,7 @@ func DecodeReceipt(payload []byte) (Receipt, error) {
 	if len(payload) > MaxReceipt {
 		return r, Refuse(ReasonTooLarge, "receipt: %d bytes, at most %d", len(payload), MaxReceipt)
 	}
-	if err := unmarshalStrict(payload, &r); err != nil {
+	if err := UnmarshalStrict(payload, &r); err != nil {
 		return Receipt{}, err
 	}
 	if err := validateReceipt(r); err != nil {

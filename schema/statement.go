@@ -33,8 +33,8 @@ type subject struct {
 //
 // A host must always be able to speak, so what is only told, not compared, is
 // made to fit: times become UTC in microseconds, free text loses control
-// characters and what is over its bound (see CleanText), gaps over MaxGaps are
-// folded into one that counts them. All else out of bounds is an error.
+// characters and what is over its bound (see CleanText), a list over its bound
+// is cut and a gap says so. All else out of bounds is an error.
 func EncodeStatement(r *Report) ([]byte, error) {
 	fitted := fit(r)
 	if err := ValidateReport(fitted); err != nil {
@@ -59,7 +59,7 @@ func DecodeStatement(payload []byte) (*Report, error) {
 		return nil, Refuse(ReasonTooLarge, "statement: %d bytes, at most %d", len(payload), MaxStatement)
 	}
 	var s statement
-	if err := unmarshalStrict(payload, &s); err != nil {
+	if err := UnmarshalStrict(payload, &s); err != nil {
 		return nil, err
 	}
 	switch {
@@ -71,6 +71,9 @@ func DecodeStatement(payload []byte) (*Report, error) {
 		return nil, Refuse(ReasonMalformed, "the statement has no predicate")
 	}
 	r := s.Predicate
+	if r.Parts == nil {
+		return nil, Refuse(ReasonNotCanonical, "parts is absent or null, want a list")
+	}
 	if err := ValidateReport(r); err != nil {
 		return nil, err
 	}
@@ -113,11 +116,15 @@ func marshalCanonical(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// unmarshalStrict decodes exactly one JSON value without unknown fields.
-// Duplicate and case-folded keys pass here and fall to sameBytes.
-func unmarshalStrict(data []byte, v any) error {
+// UnmarshalStrict decodes exactly one JSON value, of at most maxValues values,
+// without unknown fields. Duplicate and case-folded keys pass here: the caller
+// encodes again and compares. The error is a *Refusal.
+func UnmarshalStrict(data []byte, v any) error {
 	if !utf8.Valid(data) {
 		return Refuse(ReasonInvalidUTF8, "not UTF-8")
+	}
+	if !fewValues(data) {
+		return Refuse(ReasonOutOfBounds, "more than %d JSON values", maxValues)
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
@@ -132,6 +139,27 @@ func unmarshalStrict(data []byte, v any) error {
 		return Refuse(ReasonTrailingData, "data after the JSON value")
 	}
 	return nil
+}
+
+// fewValues reports whether data has no more than maxValues commas and opening
+// brackets outside strings, and so no more than about as many values. A list of
+// empty objects decodes to many times its bytes; this bounds it before anything
+// is decoded.
+func fewValues(data []byte) bool {
+	n, inString := 0, false
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case !inString && (c == ',' || c == '[' || c == '{'):
+			if n++; n > maxValues {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // sameBytes refuses what decoded well but was spelt another way.
@@ -164,10 +192,11 @@ func isTimestamp(t time.Time) bool {
 func fit(r *Report) *Report {
 	f := *r
 	f.CollectedAt, f.Boot.Time = Timestamp(r.CollectedAt), Timestamp(r.Boot.Time)
-	f.Host.Addresses = slices.Clone(r.Host.Addresses)
-	f.OS.IDLike = slices.Clone(r.OS.IDLike)
-	f.Kernel.Installed = slices.Clone(r.Kernel.Installed)
-	f.Gaps = foldGaps(slices.Clone(r.Gaps))
+	f.Gaps = slices.Clone(r.Gaps)
+	f.Host.Addresses = fitList(&f, "host", "addresses", r.Host.Addresses, MaxAddresses)
+	f.OS.IDLike = fitList(&f, "os-release", "entries of ID_LIKE", r.OS.IDLike, MaxIDLike)
+	f.Kernel.Installed = fitList(&f, "kernel", "kernels on disk", r.Kernel.Installed, MaxInstalledKernels)
+	f.Gaps = foldGaps(f.Gaps)
 	if r.Cloud != nil {
 		cloud := *r.Cloud
 		f.Cloud = &cloud
@@ -193,13 +222,26 @@ func cleanValues(m map[string]string) map[string]string {
 	return m
 }
 
+// fitList returns a copy of list with at most limit entries, and notes a gap in r
+// when it left some out.
+func fitList[T any](r *Report, extractor, what string, list []T, limit int) []T {
+	if len(list) <= limit {
+		return slices.Clone(list)
+	}
+	r.Gaps = append(r.Gaps, Gap{
+		Extractor: extractor, Kind: GapTruncated,
+		Detail: fmt.Sprintf("%d %s, a report carries %d", len(list), what, limit),
+	})
+	return slices.Clone(list[:limit])
+}
+
 func foldGaps(gaps []Gap) []Gap {
 	if len(gaps) <= MaxGaps {
 		return gaps
 	}
 	rest := len(gaps) - (MaxGaps - 1)
 	return append(gaps[:MaxGaps-1:MaxGaps-1], Gap{
-		Extractor: "report", Kind: "truncated",
+		Extractor: "report", Kind: GapTruncated,
 		Detail: fmt.Sprintf("%d more gaps than a report can carry", rest),
 	})
 }

@@ -27,10 +27,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 
 	"github.com/patchproof/patchproof/schema"
@@ -194,14 +192,9 @@ func open(raw []byte, payloadType string) (key ed25519.PublicKey, payload, signe
 // decode reads the wrapper. Duplicate and case-folded keys and white space pass
 // here and fall when open spells the envelope again.
 func decode(raw []byte) (*wrapper, error) {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.DisallowUnknownFields()
 	var w wrapper
-	if err := dec.Decode(&w); err != nil {
-		return nil, schema.Refuse(schema.ReasonMalformed, "envelope: %w", err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, schema.Refuse(schema.ReasonTrailingData, "data after the envelope")
+	if err := schema.UnmarshalStrict(raw, &w); err != nil {
+		return nil, err
 	}
 	return &w, nil
 }
