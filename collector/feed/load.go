@@ -42,7 +42,7 @@ type Options struct {
 
 // Expected says what Load reads, for messages.
 const Expected = "an OSV record, archive (all.zip) or directory; Amazon Linux updateinfo.xml[.gz] or a directory with repomd.xml; " +
-	"CISA's KEV catalogue in JSON; EPSS scores in CSV[.gz]; CVE records in JSON, an archive or a directory of them"
+	"CISA's KEV catalogue in JSON; EPSS scores in CSV[.gz]; CVE records in JSON or JSON Lines, an archive or a directory of them"
 
 // ErrUnknown: the bytes are of no format we read.
 var ErrUnknown = errors.New("not a feed we read")
@@ -122,8 +122,10 @@ func parse(k kind, f *os.File, size int64, name string, o Options) ([]advisory.B
 		b, err = epss.Parse(f)
 	case kindUpdateinfo:
 		b, err = updateinfo.Parse(f, name, updateinfo.Options(o))
-	case kindOSV, kindCVE:
-		return parseRecord(k, f, o)
+	case kindCVE:
+		b, err = cve.Parse(f)
+	case kindOSV:
+		return parseRecord(f, o)
 	default:
 		err = ErrUnknown
 	}
@@ -133,8 +135,8 @@ func parse(k kind, f *os.File, size int64, name string, o Options) ([]advisory.B
 	return []advisory.Batch{b}, nil
 }
 
-// parseRecord reads one record: an upsert.
-func parseRecord(k kind, r io.Reader, o Options) ([]advisory.Batch, error) {
+// parseRecord reads one OSV record: an upsert.
+func parseRecord(r io.Reader, o Options) ([]advisory.Batch, error) {
 	text, err := unpack.Stream(r)
 	if err != nil {
 		return nil, err
@@ -142,13 +144,6 @@ func parseRecord(k kind, r io.Reader, o Options) ([]advisory.Batch, error) {
 	doc, err := io.ReadAll(io.LimitReader(text, unpack.MaxRecord+1))
 	if err != nil {
 		return nil, err
-	}
-	if k == kindCVE {
-		b, err := cve.ParseOne(doc)
-		if err != nil {
-			return nil, err
-		}
-		return []advisory.Batch{b}, nil
 	}
 	b, err := osv.ParseOne(doc)
 	if err != nil {

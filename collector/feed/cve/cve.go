@@ -57,22 +57,55 @@ func ParseDir(fsys fs.FS) (advisory.Batch, error) {
 	return parseAll(rs)
 }
 
-// ParseOne reads one record.
-func ParseOne(doc []byte) (advisory.Batch, error) {
-	if len(doc) > unpack.MaxRecord {
-		return advisory.Batch{}, &unpack.LimitError{What: "the record's size in bytes", Limit: unpack.MaxRecord}
+// Parse reads one record, or several one after another (JSON Lines), plain or
+// gzipped.
+func Parse(r io.Reader) (advisory.Batch, error) {
+	sum := sha256.New()
+	text, err := unpack.Stream(io.TeeReader(r, sum))
+	if err != nil {
+		return advisory.Batch{}, fmt.Errorf("CVE records: %w", err)
 	}
 	c := newCollector()
-	if err := c.add(doc); err != nil {
-		return advisory.Batch{}, err
+	bound := &recordBound{r: text}
+	d := json.NewDecoder(bound)
+	for n := 1; ; n++ {
+		bound.n = 0
+		var doc json.RawMessage
+		err := d.Decode(&doc)
+		if errors.Is(err, io.EOF) && n > 1 {
+			break
+		}
+		if err != nil {
+			return advisory.Batch{}, fmt.Errorf("CVE record %d: broken JSON after byte %d: %w", n, d.InputOffset(), err)
+		}
+		if n > unpack.MaxEntries {
+			return advisory.Batch{}, &unpack.LimitError{What: "the number of records", Limit: unpack.MaxEntries}
+		}
+		if err := c.add(doc); err != nil {
+			return advisory.Batch{}, fmt.Errorf("CVE record %d: %w", n, err)
+		}
 	}
 	b, err := join([]*collector{c})
 	if err != nil {
 		return advisory.Batch{}, err
 	}
-	sum := sha256.Sum256(doc)
-	b.Digest = hex.EncodeToString(sum[:])
+	b.Digest = hex.EncodeToString(sum.Sum(nil))
 	return b, nil
+}
+
+// recordBound keeps one record from growing without end.
+type recordBound struct {
+	r io.Reader
+	n int
+}
+
+func (b *recordBound) Read(p []byte) (int, error) {
+	if b.n > unpack.MaxRecord {
+		return 0, &unpack.LimitError{What: "the record's size in bytes", Limit: unpack.MaxRecord}
+	}
+	n, err := b.r.Read(p)
+	b.n += n
+	return n, err
 }
 
 func parseAll(rs *unpack.Records) (advisory.Batch, error) {
