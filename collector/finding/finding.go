@@ -5,9 +5,6 @@ package finding
 import (
 	"crypto/sha256"
 	"encoding/base32"
-	"encoding/hex"
-	"encoding/json"
-	"fmt"
 	"strings"
 	"time"
 
@@ -121,17 +118,4 @@ type Undetermined struct {
 func ID(asset, vulnerability, component string) string {
 	h := sha256.Sum256([]byte(asset + "\x00" + vulnerability + "\x00" + component))
 	return "F-" + strings.ToUpper(base32.StdEncoding.EncodeToString(h[:10]))
-}
-
-// Digest is the SHA-256 (hex) of a finding's JSON, what an assessment's
-// evidence leaf puts on record. The verdict's state is left out: open becomes
-// overdue by time alone, without anything being decided.
-func Digest(f Finding) (string, error) {
-	f.Verdict.State = ""
-	b, err := json.Marshal(f)
-	if err != nil {
-		return "", fmt.Errorf("encode finding %s: %w", f.ID, err)
-	}
-	h := sha256.Sum256(b)
-	return hex.EncodeToString(h[:]), nil
 }

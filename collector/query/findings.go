@@ -175,7 +175,6 @@ type Proof struct {
 	Detected   *ReportRef `json:"detected,omitempty" doc:"The report that first showed it."`
 	LastSeen   *ReportRef `json:"last_seen,omitempty" doc:"The last report that showed it."`
 	Closed     *ReportRef `json:"closed,omitempty" doc:"The report that showed it closed."`
-	Digest     string     `json:"digest" doc:"Digest of the finding, as its assessment leaf records it."`
 	Checkpoint string     `json:"checkpoint,omitempty" doc:"Newest signed checkpoint of the log."`
 }
 
@@ -238,11 +237,7 @@ func (s *Service) sources(ctx context.Context, f *finding.Finding, feeds []Feed)
 }
 
 func (s *Service) proof(ctx context.Context, f *finding.Finding, as store.Asset) (Proof, error) {
-	d, err := finding.Digest(*f)
-	if err != nil {
-		return Proof{}, err
-	}
-	p := Proof{Digest: d}
+	var p Proof
 	lastSeen := f.SeenReport
 	if f.State.Running() && as.Head != nil {
 		lastSeen = as.Head.ReportID

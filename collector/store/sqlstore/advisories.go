@@ -94,6 +94,23 @@ func (fs firstSeen) date(a *advisory.Advisory) {
 	}
 }
 
+// heldSince is when the first version of an advisory was recorded.
+const heldSince = `SELECT MIN(h.first_at) FROM advisory_version AS h WHERE h.feed = a.feed AND h.id = a.id`
+
+// heldRow is the version of an advisory that counts now, with heldSince.
+type heldRow struct {
+	Body   string `bun:"body"`
+	HeldAt int64  `bun:"held_at"`
+}
+
+func (r heldRow) into(a *advisory.Advisory) error {
+	if err := fromJSON(r.Body, a); err != nil {
+		return err
+	}
+	a.HeldSince = instant(r.HeldAt)
+	return nil
+}
+
 // AdvisoriesFor returns every advisory, withdrawn ones included, with its rows
 // for one release, ordered by feed, id. An advisory that bears no date of its own
 // is dated by when the feed first carried its fix, with kind
@@ -107,11 +124,11 @@ func (s *Store) AdvisoriesFor(ctx context.Context, r inventory.Release) ([]advis
 }
 
 func (s *Store) advisoriesFor(ctx context.Context, r inventory.Release) ([]advisory.Advisory, error) {
-	var bodies []string
-	err := s.reader.NewRaw(`SELECT v.body FROM advisory_release AS ar
+	var rows []heldRow
+	err := s.reader.NewRaw(`SELECT v.body, (`+heldSince+`) AS held_at FROM advisory_release AS ar
 		JOIN advisory AS a ON a.feed = ar.feed AND a.id = ar.id
 		JOIN advisory_version AS v ON v.feed = a.feed AND v.id = a.id AND v.digest = a.digest
-		WHERE ar.release = ? ORDER BY ar.feed, ar.id`, r.String()).Scan(ctx, &bodies)
+		WHERE ar.release = ? ORDER BY ar.feed, ar.id`, r.String()).Scan(ctx, &rows)
 	if err != nil {
 		return nil, err
 	}
@@ -121,10 +138,10 @@ func (s *Store) advisoriesFor(ctx context.Context, r inventory.Release) ([]advis
 	}
 	seen := firstSeen{}
 	seen.add(fixes)
-	list := make([]advisory.Advisory, len(bodies))
-	for i, body := range bodies {
+	list := make([]advisory.Advisory, len(rows))
+	for i, row := range rows {
 		a := &list[i]
-		if err := fromJSON(body, a); err != nil {
+		if err := row.into(a); err != nil {
 			return nil, err
 		}
 		a.Affected = slices.DeleteFunc(a.Affected, func(row advisory.Affected) bool { return row.Release != r })
@@ -157,16 +174,16 @@ func (s *Store) AdvisoriesNaming(ctx context.Context, vulnerability string) ([]a
 }
 
 func (s *Store) wholeAdvisories(ctx context.Context, where string, args ...any) ([]advisory.Advisory, error) {
-	var bodies []string
-	err := s.reader.NewRaw(`SELECT v.body FROM advisory AS a
+	var rows []heldRow
+	err := s.reader.NewRaw(`SELECT v.body, (`+heldSince+`) AS held_at FROM advisory AS a
 		JOIN advisory_version AS v ON v.feed = a.feed AND v.id = a.id AND v.digest = a.digest
-		WHERE `+where+` ORDER BY a.feed, a.id`, args...).Scan(ctx, &bodies)
+		WHERE `+where+` ORDER BY a.feed, a.id`, args...).Scan(ctx, &rows)
 	if err != nil {
 		return nil, err
 	}
-	list := make([]advisory.Advisory, len(bodies))
-	for i, body := range bodies {
-		if err := fromJSON(body, &list[i]); err != nil {
+	list := make([]advisory.Advisory, len(rows))
+	for i, row := range rows {
+		if err := row.into(&list[i]); err != nil {
 			return nil, err
 		}
 		if err := s.dateWhole(ctx, &list[i]); err != nil {

@@ -1,0 +1,313 @@
+// Package assess turns what the collector holds - reports, advisories, facts
+// and the policy - into findings with deadlines.
+//
+// It drains dirty marks: ingest and feed imports mark what they touched in
+// their own transaction, assess recomputes it, idempotently; a full
+// re-assessment is the same code with every asset marked.
+//
+// Invariants:
+//   - Findings are a fold over an asset's reports in order of sequence, so the
+//     order in which envelopes arrived leaves no trace.
+//   - Nothing closes because data is missing: an incomplete report, a release no
+//     feed covers, an undetermined comparison, an advisory that a newer snapshot
+//     no longer lists.
+//   - First detection only ever moves earlier, and never before the collector
+//     held the advisory that names it.
+//   - Each batch of outcomes commits with one evidence leaf over its list.
+package assess
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/patchproof/patchproof/collector/advisory"
+	"github.com/patchproof/patchproof/collector/evidence"
+	"github.com/patchproof/patchproof/collector/inventory"
+	"github.com/patchproof/patchproof/collector/match"
+	"github.com/patchproof/patchproof/collector/policy"
+	"github.com/patchproof/patchproof/collector/sla"
+	"github.com/patchproof/patchproof/collector/store"
+	"github.com/patchproof/patchproof/schema"
+)
+
+const (
+	// batchSize bounds how many assets one transaction and one leaf speak of.
+	batchSize = 32
+	// pollEvery is how long a mark made by another process can lie unseen.
+	pollEvery = 5 * time.Second
+	// retryAfter spaces attempts when the store refuses.
+	retryAfter = 2 * time.Second
+	// maxSets bounds the parsed package sets kept in memory.
+	maxSets = 256
+)
+
+// Store is what assessing needs of the collector's memory.
+type Store interface {
+	store.Reports
+	store.Assets
+	store.Advisories
+	store.Assessments
+	store.Policies
+}
+
+// Assessor drains dirty marks into findings.
+type Assessor struct {
+	store Store
+	now   func() time.Time
+	log   *slog.Logger
+	wake  chan struct{}
+
+	policy  *sla.Policy
+	indexes map[inventory.Release]*releaseIndex
+	sets    map[string][]schema.Package
+}
+
+// releaseIndex is one release's advisories as of a generation.
+type releaseIndex struct {
+	generation int64
+	index      *match.Index
+	// all holds every advisory by feed and id, withdrawn ones included.
+	all map[advisoryKey]*advisory.Advisory
+	// covered is true when a feed speaks of the release, whatever is left of it.
+	covered bool
+}
+
+type advisoryKey struct{ feed, id string }
+
+// New returns an assessor over a store. It is for one goroutine at a time.
+func New(st Store, now func() time.Time, log *slog.Logger) *Assessor {
+	return &Assessor{
+		store: st, now: now, log: log.With("component", "assess"),
+		wake:    make(chan struct{}, 1),
+		indexes: map[inventory.Release]*releaseIndex{},
+		sets:    map[string][]schema.Package{},
+	}
+}
+
+// Wake makes Run look for marks now. It never blocks.
+func (a *Assessor) Wake() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run drains marks until ctx is done. A store that refuses is tried again.
+func (a *Assessor) Run(ctx context.Context) error {
+	for {
+		wait := pollEvery
+		if _, err := a.Drain(ctx); err != nil && ctx.Err() == nil {
+			a.log.Error("assessment failed", "err", err)
+			wait = retryAfter
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-a.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// Drain assesses marked assets until none is left, and returns how many it assessed.
+func (a *Assessor) Drain(ctx context.Context) (int, error) {
+	done := 0
+	for {
+		marks, err := a.store.DirtyAssets(ctx, batchSize)
+		if err != nil {
+			return done, fmt.Errorf("list dirty assets: %w", err)
+		}
+		if len(marks) == 0 {
+			return done, nil
+		}
+		if err := a.batch(ctx, marks); err != nil {
+			return done, err
+		}
+		done += len(marks)
+	}
+}
+
+func (a *Assessor) batch(ctx context.Context, marks []store.Mark) error {
+	if err := a.loadPolicy(ctx); err != nil {
+		return err
+	}
+	now := a.now().UTC().Truncate(time.Microsecond)
+	outcomes := make([]store.Assessment, 0, len(marks))
+	for _, m := range marks {
+		out, err := a.asset(ctx, m, now)
+		if err != nil {
+			return fmt.Errorf("assess asset %s: %w", m.Asset, err)
+		}
+		outcomes = append(outcomes, out)
+	}
+	leaf, err := evidence.AssessmentLeaf(outcomes, a.policy.Digest, now)
+	if err != nil {
+		return err
+	}
+	_, err = a.store.ApplyAssessments(ctx, outcomes, &leaf)
+	if errors.Is(err, store.ErrConflict) {
+		return nil // a newer write came between; its mark stays and is drained next
+	}
+	if err != nil {
+		return fmt.Errorf("record assessments: %w", err)
+	}
+	return nil
+}
+
+// asset folds what is new of one asset into its findings and dates them.
+func (a *Assessor) asset(ctx context.Context, m store.Mark, now time.Time) (store.Assessment, error) {
+	out := store.Assessment{Mark: m, At: now}
+	as, err := a.store.Asset(ctx, m.Asset)
+	if err != nil {
+		return out, err
+	}
+	if as.Head == nil {
+		return out, nil
+	}
+	out.AssessedSequence = as.Head.Sequence
+	prev, err := a.store.AssetFindings(ctx, as.ID)
+	if err != nil {
+		return out, err
+	}
+	steps, before, err := a.steps(ctx, as)
+	if err != nil {
+		return out, err
+	}
+	f := newFold(as.ID, prev, as.Refold, before)
+	for i := range steps {
+		f.step(steps[i])
+	}
+	last := steps[len(steps)-1]
+	f.settle(last)
+	head, err := a.store.Report(ctx, as.Head.ReportID)
+	if err != nil {
+		return out, err
+	}
+	out.Covered = last.covered
+	out.Gaps = append(append([]schema.Gap{}, head.Statement.Gaps...), last.result.Gaps...)
+	out.Undetermined = f.undetermined(last)
+	out.Changed, err = a.date(ctx, as, f, now)
+	return out, err
+}
+
+// steps matches the states an assessment must fold: the last assessed one again
+// (advisories may have come since) and those after it, or all on a refold.
+// before is the state that was assessed last, nil when there is none.
+func (a *Assessor) steps(ctx context.Context, as store.Asset) (steps []step, before *store.Report, err error) {
+	after := as.AssessedSequence
+	if as.Refold {
+		after = 0
+	}
+	from := after
+	if from > 0 {
+		from-- // the state assessed last comes along
+	}
+	states, err := a.store.States(ctx, as.ID, from)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(states) == 0 {
+		return nil, nil, fmt.Errorf("asset %s has a head and no reports: %w", as.ID, store.ErrNotFound)
+	}
+	if after > 0 {
+		before = &states[0]
+	}
+	for i, s := range states {
+		st, err := a.matchState(ctx, s)
+		if err != nil {
+			return nil, nil, err
+		}
+		if i+1 < len(states) {
+			st.until = states[i+1].ReceivedAt
+		}
+		steps = append(steps, st)
+	}
+	return steps, before, nil
+}
+
+func (a *Assessor) matchState(ctx context.Context, r store.Report) (step, error) {
+	ix, err := a.indexFor(ctx, r.Release)
+	if err != nil {
+		return step{}, err
+	}
+	set, err := a.set(ctx, r.SetDigest)
+	if err != nil {
+		return step{}, err
+	}
+	res := ix.index.Match(inventory.State{
+		Release: r.Release, Kernel: r.Kernel,
+		Set: inventory.Set{Digest: r.SetDigest, Packages: set},
+	})
+	return step{report: r, packages: set, result: res, advisories: ix.all, covered: ix.covered}, nil
+}
+
+// indexFor returns the index of a release, rebuilt when its advisories changed.
+func (a *Assessor) indexFor(ctx context.Context, r inventory.Release) (*releaseIndex, error) {
+	gen, err := a.store.Generation(ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("read generation of %s: %w", r, err)
+	}
+	if ix, ok := a.indexes[r]; ok && ix.generation == gen {
+		return ix, nil
+	}
+	advs, err := a.store.AdvisoriesFor(ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("load advisories of %s: %w", r, err)
+	}
+	covered, err := a.store.CoveredReleases(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list covered releases: %w", err)
+	}
+	ix := &releaseIndex{
+		generation: gen, index: match.NewIndex(r, advs), all: make(map[advisoryKey]*advisory.Advisory, len(advs)),
+		covered: slices.Contains(covered, r),
+	}
+	for i := range advs {
+		ix.all[advisoryKey{advs[i].Feed, advs[i].ID}] = &advs[i]
+	}
+	a.indexes[r] = ix
+	return ix, nil
+}
+
+// set returns a parsed package set; equal sets of different hosts are parsed once.
+func (a *Assessor) set(ctx context.Context, digest string) ([]schema.Package, error) {
+	if ps, ok := a.sets[digest]; ok {
+		return ps, nil
+	}
+	text, err := a.store.Part(ctx, digest)
+	if err != nil {
+		return nil, fmt.Errorf("load package part %s: %w", digest, err)
+	}
+	ps, err := schema.DecodePackages(text)
+	if err != nil {
+		return nil, fmt.Errorf("decode package part %s: %w", digest, err)
+	}
+	if len(a.sets) >= maxSets {
+		clear(a.sets)
+	}
+	a.sets[digest] = ps
+	return ps, nil
+}
+
+func (a *Assessor) loadPolicy(ctx context.Context) error {
+	rec, err := a.store.CurrentPolicy(ctx)
+	if err != nil {
+		return fmt.Errorf("load policy: %w", err)
+	}
+	if a.policy != nil && a.policy.Digest == rec.Digest {
+		return nil
+	}
+	p, _, err := policy.Parse(rec.Source)
+	if err != nil {
+		return fmt.Errorf("parse policy %s: %w", rec.Digest, err)
+	}
+	a.policy = p
+	return nil
+}

@@ -1,0 +1,146 @@
+package assess
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/patchproof/patchproof/collector/advisory"
+	"github.com/patchproof/patchproof/collector/finding"
+	"github.com/patchproof/patchproof/collector/match"
+	"github.com/patchproof/patchproof/collector/sla"
+	"github.com/patchproof/patchproof/collector/store"
+)
+
+// date gives every finding that needs them its severity and verdict, and returns
+// the findings that differ from what the store has.
+func (a *Assessor) date(ctx context.Context, as store.Asset, f *fold, now time.Time) ([]finding.Finding, error) {
+	facts, err := a.store.Facts(ctx, f.toDate())
+	if err != nil {
+		return nil, fmt.Errorf("load facts: %w", err)
+	}
+	var changed []finding.Finding
+	for _, cur := range f.merged() {
+		k := key{cur.Vulnerability, cur.Component}
+		if undated(cur) {
+			if err := a.judge(as, cur, f.lastMatched[k], facts[cur.Vulnerability], now); err != nil {
+				return nil, fmt.Errorf("finding %s: %w", cur.ID, err)
+			}
+		}
+		if old, ok := f.stored[k]; !ok || !same(old, *cur) {
+			changed = append(changed, *cur)
+		}
+	}
+	return changed, nil
+}
+
+// judge applies severity and deadlines to one finding. A finding that
+// is kept open without a match of its own (a gap, an undetermined comparison)
+// keeps the severity it had.
+func (a *Assessor) judge(as store.Asset, cur *finding.Finding, ms []*match.Match, facts advisory.Facts, now time.Time) error {
+	if len(ms) > 0 || cur.Severity == "" {
+		scores, rating := claims(ms, facts)
+		cur.Severity, cur.SeveritySource = a.policy.Severity.Of(scores, rating)
+	}
+	cur.KEV = facts.KEV != nil
+	cur.EPSS = 0
+	if facts.EPSS != nil {
+		cur.EPSS = facts.EPSS.Score
+	}
+	v, err := sla.Evaluate(a.policy, input(as, cur, facts), now)
+	if err != nil {
+		return fmt.Errorf("evaluate deadline: %w", err)
+	}
+	cur.Verdict = v
+	return nil
+}
+
+// claims gathers every score, and the worst rating among the advisories.
+func claims(ms []*match.Match, facts advisory.Facts) ([]advisory.Score, string) {
+	scores := append([]advisory.Score{}, facts.Scores...)
+	rating := ""
+	seen := map[*advisory.Advisory]bool{}
+	for _, m := range ms {
+		if seen[m.Advisory] {
+			continue
+		}
+		seen[m.Advisory] = true
+		// An advisory's score speaks of one flaw; where it names several, whose it is
+		// cannot be told, and the worst stands for each.
+		scores = append(scores, m.Advisory.Scores...)
+		if worse(m.Advisory.Rating, rating) {
+			rating = m.Advisory.Rating
+		}
+	}
+	return scores, rating
+}
+
+func worse(a, b string) bool {
+	if a == "" {
+		return false
+	}
+	if b == "" {
+		return true
+	}
+	sa, _ := sla.SeverityOf(nil, a)
+	sb, _ := sla.SeverityOf(nil, b)
+	return cmp.Compare(sa.Rank(), sb.Rank()) > 0
+}
+
+// input restates an asset, a finding and the facts in the engine's terms.
+func input(as store.Asset, f *finding.Finding, facts advisory.Facts) sla.Input {
+	at := as.Attributes
+	in := sla.Input{
+		Asset: sla.Asset{
+			Class:       cmp.Or(at.Class, sla.Compute),
+			Exposure:    cmp.Or(at.Exposure, sla.UnknownExposure),
+			Environment: cmp.Or(at.Environment, sla.UnknownEnvironment),
+			Core:        at.Core, CrownJewel: at.CrownJewel, ColdWallet: at.ColdWallet, HotWallet: at.HotWallet,
+		},
+		Vulnerability: sla.Vulnerability{
+			Severity:           f.Severity,
+			EPSS:               f.EPSS,
+			SensitiveComponent: sensitive(f.Component),
+		},
+		Clock: sla.Clock{Available: f.Available, NoFix: f.Available.IsZero(), Detected: f.Detected},
+	}
+	if facts.KEV != nil {
+		in.Vulnerability.KEVAdded = finding.Date(facts.KEV.Added)
+		in.Vulnerability.KEVDue = finding.Date(facts.KEV.Due)
+	}
+	if facts.SSVC != nil {
+		in.Vulnerability.Exploitation = facts.SSVC.Exploitation
+		in.Vulnerability.Automatable = facts.SSVC.Automatable
+		in.Vulnerability.Impact = facts.SSVC.Impact
+	}
+	return in
+}
+
+// sensitivePrefixes are the components VPM-07.2 asks to be patched first on hot
+// wallets: kernel, OpenSSL and language runtimes.
+var sensitivePrefixes = []string{
+	"linux-", "kernel-", "openssl", "python2", "python3", "ruby", "openjdk", "java-", "nodejs", "perl", "php", "golang", "go-toolset", "dotnet", "gcc-toolset",
+}
+
+func sensitive(component string) bool {
+	if component == "linux" || component == "kernel" {
+		return true
+	}
+	for _, p := range sensitivePrefixes {
+		if strings.HasPrefix(component, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// same compares findings as the store would give them back. What only time
+// changes in a verdict (open becoming overdue) is left out: it follows from
+// the due instant whenever somebody asks.
+func same(a, b finding.Finding) bool {
+	a.Verdict.State, b.Verdict.State = "", ""
+	return reflect.DeepEqual(a, b)
+}

@@ -1,0 +1,339 @@
+package assess
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/patchproof/patchproof/collector/advisory"
+	"github.com/patchproof/patchproof/collector/finding"
+	"github.com/patchproof/patchproof/collector/match"
+	"github.com/patchproof/patchproof/collector/store"
+	"github.com/patchproof/patchproof/schema"
+)
+
+// key is the grain of a finding within one asset.
+type key struct{ vulnerability, component string }
+
+// step is one state of an asset, matched.
+type step struct {
+	report   store.Report
+	packages []schema.Package
+	result   match.Result
+	// until is the receipt of the next state, zero for the newest: what was learnt
+	// later was never true of this one.
+	until      time.Time
+	advisories map[advisoryKey]*advisory.Advisory
+	covered    bool
+}
+
+// evidenceFor is what one state says of one key.
+type evidenceFor struct {
+	exposed      []*match.Match // affected or pending_reboot
+	undetermined []*match.Match
+	cleared      []*match.Match // not affected, with words
+}
+
+// fold carries an asset's findings from state to state.
+type fold struct {
+	asset    string
+	stored   map[key]finding.Finding // as the store has them
+	findings map[key]*finding.Finding
+	before   *store.Report // the state folded last
+	// matched holds the matches of the newest state, lastMatched those that last
+	// exposed each finding.
+	matched, lastMatched map[key][]*match.Match
+}
+
+func newFold(asset string, prev []finding.Finding, refold bool, before *store.Report) *fold {
+	f := &fold{
+		asset: asset, before: before,
+		stored:   make(map[key]finding.Finding, len(prev)),
+		findings: make(map[key]*finding.Finding, len(prev)),
+
+		lastMatched: map[key][]*match.Match{},
+	}
+	for _, p := range prev {
+		k := key{p.Vulnerability, p.Component}
+		f.stored[k] = p
+		if !refold {
+			c := p
+			f.findings[k] = &c
+		}
+	}
+	if refold {
+		f.before = nil
+	}
+	return f
+}
+
+// step folds one state in.
+func (f *fold) step(s step) {
+	said := gather(s.result.Matches)
+	f.matched = make(map[key][]*match.Match, len(said))
+	for k, e := range said {
+		if len(e.exposed) > 0 {
+			f.matched[k], f.lastMatched[k] = e.exposed, e.exposed
+			f.expose(k, e, s)
+		}
+	}
+	for k, cur := range f.findings {
+		if cur.State.Running() && f.matched[k] == nil {
+			f.clear(k, cur, said[k], s)
+		}
+	}
+	f.before = &s.report
+}
+
+// settle ends a refold: a finding the store shows running that no state showed
+// (its advisory came when those states were history) is held against the newest.
+func (f *fold) settle(newest step) {
+	said := gather(newest.result.Matches)
+	for k, old := range f.stored {
+		if f.findings[k] == nil && old.State.Running() {
+			f.findings[k] = &old
+			f.clear(k, &old, said[k], newest)
+		}
+	}
+}
+
+// gather sorts matches by the finding they speak of.
+func gather(ms []match.Match) map[key]*evidenceFor {
+	out := map[key]*evidenceFor{}
+	for i := range ms {
+		m := &ms[i]
+		for _, v := range m.Advisory.Vulnerabilities {
+			k := key{v, m.Package.Source}
+			e := out[k]
+			if e == nil {
+				e = &evidenceFor{}
+				out[k] = e
+			}
+			switch m.Verdict {
+			case match.Affected, match.PendingReboot:
+				e.exposed = append(e.exposed, m)
+			case match.Undetermined:
+				e.undetermined = append(e.undetermined, m)
+			case match.NotAffected:
+				e.cleared = append(e.cleared, m)
+			}
+		}
+	}
+	return out
+}
+
+// expose opens, reopens or refreshes a finding that a state shows.
+func (f *fold) expose(k key, e *evidenceFor, s step) {
+	held := heldSince(e.exposed)
+	detected := later(s.report.ReceivedAt, held)
+	cur := f.findings[k]
+	if cur == nil {
+		if !s.until.IsZero() && held.After(s.until) {
+			return // the advisory came when this state was already history
+		}
+		cur = &finding.Finding{
+			ID: finding.ID(f.asset, k.vulnerability, k.component), Asset: f.asset,
+			Vulnerability: k.vulnerability, Component: k.component,
+			Detected: detected, DetectedReport: s.report.ID,
+		}
+		f.findings[k] = cur
+	}
+	cur.Closed, cur.ClosedReport = time.Time{}, ""
+	cur.SeenReport, cur.SeenAt = cur.DetectedReport, cur.Detected
+	cur.State, cur.Reason = finding.PendingReboot, e.exposed[0].Reason
+	for _, m := range e.exposed {
+		if m.Verdict == match.Affected {
+			cur.State, cur.Reason = finding.Open, m.Reason
+			break
+		}
+	}
+	cur.Packages = comparisons(e.exposed)
+	cur.Available, cur.AvailableKind, cur.AvailableAdvisory = availability(e.exposed)
+}
+
+// clear closes a running finding that a state no longer shows, if the state can
+// say so at all.
+func (f *fold) clear(k key, cur *finding.Finding, e *evidenceFor, s step) {
+	switch {
+	case !s.report.Complete:
+		return // the package inventory has a gap; the clock runs
+	case !s.covered:
+		return // no advisory data for this release; absence says nothing
+	case e != nil && len(e.undetermined) > 0:
+		cur.Reason = "undetermined: " + e.undetermined[0].Reason
+		return
+	}
+	cur.State, cur.Reason, cur.Closed = closing(cur, e, s, f.before)
+	cur.ClosedReport = s.report.ID
+	if f.before != nil {
+		cur.SeenReport, cur.SeenAt = f.before.ID, f.before.ReceivedAt
+	}
+}
+
+// closing says how and when a finding ended: by a change on the host it is
+// fixed, by the publisher's word it is not affected.
+func closing(cur *finding.Finding, e *evidenceFor, s step, before *store.Report) (finding.State, string, time.Time) {
+	received := s.report.ReceivedAt
+	if changes := changesOn(cur, s, before); len(changes) > 0 {
+		return finding.Fixed, strings.Join(changes, "; "), received
+	}
+	revised := received
+	for _, c := range cur.Packages {
+		adv := s.advisories[advisoryKey{c.Feed, c.Advisory}]
+		if adv == nil {
+			continue
+		}
+		if adv.Withdrawn != nil {
+			return finding.NotAffected,
+				fmt.Sprintf("advisory %s withdrawn by its publisher on %s", adv.ID, adv.Withdrawn.UTC().Format(time.DateOnly)),
+				later(received, *adv.Withdrawn)
+		}
+		revised = later(revised, adv.Modified)
+	}
+	if e != nil && len(e.cleared) > 0 {
+		return finding.NotAffected, e.cleared[0].Reason, revised
+	}
+	return finding.NotAffected, "the publisher's current advisory no longer covers the installed version", revised
+}
+
+// changesOn lists what changed on the host since the finding was last shown.
+func changesOn(cur *finding.Finding, s step, before *store.Report) []string {
+	installed := map[string]string{}
+	for i := range s.packages {
+		p := &s.packages[i]
+		installed[p.Name+"\x00"+p.Arch] = p.EVR()
+	}
+	var changes []string
+	for _, c := range cur.Packages {
+		now, ok := installed[c.Package+"\x00"+c.Arch]
+		switch {
+		case !ok:
+			changes = append(changes, c.Package+" removed")
+		case now != c.Installed:
+			changes = append(changes, fmt.Sprintf("%s %s replaced by %s", c.Package, c.Installed, now))
+		}
+	}
+	slices.Sort(changes)
+	changes = slices.Compact(changes)
+	if before != nil && before.Kernel.Release != s.report.Kernel.Release {
+		changes = append(changes, "running kernel is now "+s.report.Kernel.Release)
+	}
+	return changes
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// heldSince is when the collector first held an advisory that names it: nothing
+// can be detected earlier.
+func heldSince(ms []*match.Match) time.Time {
+	held := ms[0].Advisory.HeldSince
+	for _, m := range ms[1:] {
+		if m.Advisory.HeldSince.Before(held) {
+			held = m.Advisory.HeldSince
+		}
+	}
+	return held
+}
+
+var kindRank = map[advisory.DateKind]int{
+	advisory.DateAdvisory: 0, advisory.DateRepository: 1, advisory.DateChangelog: 2, advisory.DateFirstSeen: 3,
+}
+
+// availability is the earliest issue of a fix, of the best provenance there is
+// (sla.md, "Clock start").
+func availability(ms []*match.Match) (time.Time, advisory.DateKind, string) {
+	var best *advisory.Advisory
+	for _, m := range ms {
+		a := m.Advisory
+		if m.Fixed == "" || a.Issued.IsZero() {
+			continue
+		}
+		if best == nil || cmp.Or(
+			cmp.Compare(kindRank[a.IssuedKind], kindRank[best.IssuedKind]),
+			a.Issued.Compare(best.Issued),
+			cmp.Compare(a.ID, best.ID),
+		) < 0 {
+			best = a
+		}
+	}
+	if best == nil {
+		return time.Time{}, "", ""
+	}
+	return best.Issued, best.IssuedKind, best.ID
+}
+
+func comparisons(ms []*match.Match) []finding.Comparison {
+	out := make([]finding.Comparison, 0, len(ms))
+	for _, m := range ms {
+		out = append(out, comparison(m))
+	}
+	slices.SortFunc(out, func(a, b finding.Comparison) int {
+		return cmp.Or(cmp.Compare(a.Package, b.Package), cmp.Compare(a.Arch, b.Arch),
+			cmp.Compare(a.Installed, b.Installed), cmp.Compare(a.Advisory, b.Advisory), cmp.Compare(a.Feed, b.Feed))
+	})
+	return slices.Compact(out)
+}
+
+func comparison(m *match.Match) finding.Comparison {
+	return finding.Comparison{
+		Package: m.Package.Name, Format: m.Package.Format, Arch: m.Package.Arch, Installed: m.Package.EVR(),
+		Advisory: m.Advisory.ID, Feed: m.Advisory.Feed, Fixed: m.Fixed, Reason: m.Reason,
+	}
+}
+
+// undetermined lists what the newest state could not compare.
+func (f *fold) undetermined(s step) []finding.Undetermined {
+	var out []finding.Undetermined
+	for k, e := range gather(s.result.Matches) {
+		for _, m := range e.undetermined {
+			out = append(out, finding.Undetermined{
+				Asset: f.asset, Vulnerability: k.vulnerability, Component: k.component, Comparison: comparison(m),
+			})
+		}
+	}
+	slices.SortFunc(out, func(a, b finding.Undetermined) int {
+		return cmp.Or(cmp.Compare(a.Vulnerability, b.Vulnerability), cmp.Compare(a.Component, b.Component),
+			cmp.Compare(a.Package, b.Package), cmp.Compare(a.Arch, b.Arch), cmp.Compare(a.Advisory, b.Advisory))
+	})
+	return out
+}
+
+// merged returns the findings in order of id, never later detected than the
+// store already said.
+func (f *fold) merged() []*finding.Finding {
+	out := make([]*finding.Finding, 0, len(f.findings))
+	for k, cur := range f.findings {
+		if old, ok := f.stored[k]; ok && old.Detected.Before(cur.Detected) {
+			cur.Detected, cur.DetectedReport = old.Detected, old.DetectedReport
+			if cur.State.Running() {
+				cur.SeenReport, cur.SeenAt = cur.DetectedReport, cur.Detected
+			}
+		}
+		out = append(out, cur)
+	}
+	slices.SortFunc(out, func(a, b *finding.Finding) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
+// undated reports whether a finding needs a verdict: its clock runs, or it came
+// and went between two assessments.
+func undated(f *finding.Finding) bool { return f.State.Running() || f.Verdict.Policy == "" }
+
+// toDate lists the vulnerabilities of findings that need a verdict, sorted.
+func (f *fold) toDate() []string {
+	set := map[string]struct{}{}
+	for k, cur := range f.findings {
+		if undated(cur) {
+			set[k.vulnerability] = struct{}{}
+		}
+	}
+	return slices.Sorted(maps.Keys(set))
+}
