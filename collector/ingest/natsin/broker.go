@@ -1,0 +1,276 @@
+package natsin
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/patchproof/patchproof/schema/envelope"
+)
+
+const (
+	// maxHeader is the room a message has for NATS headers beside its envelope.
+	maxHeader = 4 << 10
+	// maxMessage is the largest message the broker takes.
+	maxMessage = envelope.MaxEnvelope + maxHeader
+	// startTimeout bounds how long a broker may take to recover its stream.
+	startTimeout = 60 * time.Second
+	// healthEvery is how often Run looks whether the broker still stores.
+	healthEvery = 5 * time.Second
+)
+
+// ErrNotLoopback: the broker was asked to listen where others than this
+// machine's users can reach it.
+var ErrNotLoopback = errors.New("only loopback addresses are allowed until TLS and host identities are set up")
+
+// ErrStorage: the broker turned its storage off, as it does when the disk is
+// full. It comes back only with a new broker.
+var ErrStorage = errors.New("the broker stopped storing messages (is its disk full?)")
+
+// BrokerOptions say where an embedded broker stores and listens.
+type BrokerOptions struct {
+	// Dir holds the stream's files.
+	Dir string
+	// Listen is a loopback host:port, port 0 for any free one. Empty listens
+	// nowhere: only Connect reaches the broker.
+	Listen string
+	// MaxStore bounds the bytes on disk; 0 is DefaultMaxStore.
+	MaxStore int64
+	Log      *slog.Logger
+}
+
+// DefaultMaxStore bounds the stream on disk: one full report from each of
+// 10 000 hosts is about 1 GiB.
+const DefaultMaxStore = 4 << 30
+
+// Broker is an embedded NATS server with JetStream.
+type Broker struct {
+	server *server.Server
+	secret string
+	log    *slog.Logger
+}
+
+// accounts keeps hosts out of JetStream: the stream lives in COLLECTOR; HOSTS
+// sees a service to publish reports to and a stream of receipts. A reply
+// subject a host names is resolved in HOSTS, so it cannot make the broker
+// write to JetStream's API in its stead.
+const accounts = `
+accounts {
+  COLLECTOR {
+    jetstream: enabled
+    exports: [
+      { service: "patchproof.v1.reports.*" }
+      { stream: "patchproof.v1.receipts.*" }
+    ]
+  }
+  HOSTS {
+    imports: [
+      { service: { account: COLLECTOR, subject: "patchproof.v1.reports.*" } }
+      { stream: { account: COLLECTOR, subject: "patchproof.v1.receipts.*" } }
+    ]
+  }
+}
+`
+
+// StartBroker starts an embedded broker and waits until it serves. The caller
+// closes it.
+func StartBroker(ctx context.Context, o BrokerOptions) (*Broker, error) {
+	opts, err := serverOptions(o)
+	if err != nil {
+		return nil, fmt.Errorf("start broker: %w", err)
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("start broker: %w", err)
+	}
+	b := &Broker{secret: rand.Text(), log: o.Log.With("component", "broker")}
+	door := &gate{secret: b.secret, loopback: o.Listen != ""}
+	opts.CustomClientAuthentication = door
+	if b.server, err = server.NewServer(opts); err != nil {
+		return nil, fmt.Errorf("start broker: %w", err)
+	}
+	b.server.SetLoggerV2(serverLog{b.log}, false, false, false)
+	if err := door.resolve(b.server); err != nil {
+		return nil, fmt.Errorf("start broker: %w", err)
+	}
+	b.server.Start()
+	if err := b.awaitReady(ctx); err != nil {
+		b.Close()
+		return nil, fmt.Errorf("start broker: %w", err)
+	}
+	return b, nil
+}
+
+func serverOptions(o BrokerOptions) (*server.Options, error) {
+	opts := &server.Options{}
+	if err := opts.ProcessConfigString(accounts); err != nil {
+		return nil, fmt.Errorf("accounts: %w", err)
+	}
+	if o.MaxStore == 0 {
+		o.MaxStore = DefaultMaxStore
+	}
+	opts.ServerName = "patchproof"
+	opts.JetStream = true
+	opts.StoreDir = o.Dir
+	opts.JetStreamMaxStore = o.MaxStore
+	opts.JetStreamMaxMemory = 1 << 20 // nothing of ours is kept in memory
+	opts.NoSigs = true                // signals belong to the program
+	opts.MaxPayload = maxMessage
+	// The largest message and its protocol lines; a connection that does not read
+	// its receipts is cut off beyond this.
+	opts.MaxPending = 4 * maxMessage
+	opts.MaxSubs = 64
+	opts.AlwaysEnableNonce = true // so that a host can show it holds its transport key
+	opts.DontListen = true
+	if o.Listen == "" {
+		return opts, nil
+	}
+	host, port, err := loopback(o.Listen)
+	if err != nil {
+		return nil, err
+	}
+	opts.DontListen, opts.Host, opts.Port = false, host, port
+	return opts, nil
+}
+
+// loopback splits a listen address and refuses one that is not this machine alone.
+func loopback(addr string) (host string, port int, err error) {
+	if err := CheckLoopback(addr); err != nil {
+		return "", 0, err
+	}
+	host, p, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", 0, fmt.Errorf("listen on %q: %w", addr, err)
+	}
+	port, err = strconv.Atoi(p)
+	if err != nil || port < 0 || port > 65535 {
+		return "", 0, fmt.Errorf("listen on %q: port must be a number from 0 to 65535", addr)
+	}
+	if host == "localhost" {
+		host = "127.0.0.1"
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	return host, port, nil
+}
+
+// CheckLoopback returns an error that wraps ErrNotLoopback unless addr is
+// localhost or a loopback IP address with a port.
+func CheckLoopback(addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("listen on %q: want HOST:PORT: %w", addr, err)
+	}
+	if host == "localhost" {
+		return nil
+	}
+	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+		return fmt.Errorf("listen on %q: %w", addr, ErrNotLoopback)
+	}
+	return nil
+}
+
+func (b *Broker) awaitReady(ctx context.Context) error {
+	deadline := time.Now().Add(startTimeout) //nolint:forbidigo // bounds a start, decides nothing
+	for !b.server.ReadyForConnections(100 * time.Millisecond) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if time.Now().After(deadline) { //nolint:forbidigo // as above
+			return fmt.Errorf("not ready after %v; another process may hold the address", startTimeout)
+		}
+	}
+	if !b.server.JetStreamEnabled() {
+		return ErrStorage
+	}
+	return nil
+}
+
+// Connect returns the collector's own connection, which may do everything in
+// its account. It does not pass through a socket.
+func (b *Broker) Connect(opts ...nats.Option) (*nats.Conn, error) {
+	opts = append([]nats.Option{
+		nats.InProcessServer(b.server), nats.Name("patchproof"),
+		nats.UserInfo(collectorUser, b.secret), nats.MaxReconnects(-1),
+	}, opts...)
+	nc, err := nats.Connect("", opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to broker: %w", err)
+	}
+	return nc, nil
+}
+
+// ConnectHost returns a connection with the rights of a host and no socket.
+func (b *Broker) ConnectHost(opts ...nats.Option) (*nats.Conn, error) {
+	nc, err := nats.Connect("", append([]nats.Option{nats.InProcessServer(b.server)}, opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to broker: %w", err)
+	}
+	return nc, nil
+}
+
+// URL is where hosts connect, empty when the broker listens nowhere.
+func (b *Broker) URL() string {
+	if b.server.Addr() == nil {
+		return ""
+	}
+	return b.server.ClientURL()
+}
+
+// Run watches the broker until ctx is done. It returns ErrStorage when the
+// broker turned its storage off, so that the program ends and its supervisor
+// starts it anew: hosts keep what they have no receipt for.
+func (b *Broker) Run(ctx context.Context) error {
+	tick := time.NewTicker(healthEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := b.Check(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// Check returns an error when the broker does not serve or store.
+func (b *Broker) Check() error {
+	if !b.server.Running() {
+		return errors.New("the broker is not running")
+	}
+	if !b.server.JetStreamEnabled() {
+		return ErrStorage
+	}
+	return nil
+}
+
+// Close stops the broker and waits until its files are closed.
+func (b *Broker) Close() {
+	b.server.Shutdown()
+	b.server.WaitForShutdown()
+}
+
+// serverLog hands the broker's log lines to slog.
+type serverLog struct{ log *slog.Logger }
+
+func (l serverLog) Noticef(f string, v ...any) { l.line(slog.LevelDebug, f, v) }
+func (l serverLog) Warnf(f string, v ...any)   { l.line(slog.LevelWarn, f, v) }
+func (l serverLog) Errorf(f string, v ...any)  { l.line(slog.LevelError, f, v) }
+func (l serverLog) Fatalf(f string, v ...any)  { l.line(slog.LevelError, f, v) }
+func (l serverLog) Debugf(f string, v ...any)  { l.line(slog.LevelDebug, f, v) }
+func (l serverLog) Tracef(string, ...any)      {}
+
+func (l serverLog) line(level slog.Level, format string, v []any) {
+	l.log.Log(context.Background(), level, "broker says", "text", fmt.Sprintf(format, v...)) //nolint:contextcheck // the broker has no context to give
+}
