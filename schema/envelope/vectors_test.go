@@ -55,6 +55,13 @@ func receiptKey() ed25519.PrivateKey  { return vectorKey("patchproof v1 vector: 
 
 func publicOf(key ed25519.PrivateKey) ed25519.PublicKey { return ed25519.PublicKey(key[32:]) }
 
+// keysText is each key's id and fingerprint.
+func keysText() string {
+	evidence, receipt := publicOf(evidenceKey()), publicOf(receiptKey())
+	return "evidence " + schema.KeyID(evidence) + " " + schema.Fingerprint(evidence) + "\n" +
+		"receipt " + schema.KeyID(receipt) + " " + schema.Fingerprint(receipt) + "\n"
+}
+
 func vectorPackages() []schema.Package {
 	return []schema.Package{
 		{
@@ -155,8 +162,7 @@ func freeze(t *testing.T) {
 		"envelope.id":           []byte(id + "\n"),
 		"receipt.json":          must[[]byte](t)(schema.EncodeReceipt(receipt)),
 		"receipt-envelope.json": must[[]byte](t)(envelope.SealReceipt(receipt, receiptKey())),
-		"keys.txt": []byte("evidence " + schema.KeyID(publicOf(evidenceKey())) + " " + schema.Fingerprint(publicOf(evidenceKey())) + "\n" +
-			"receipt " + schema.KeyID(publicOf(receiptKey())) + " " + schema.Fingerprint(publicOf(receiptKey())) + "\n"),
+		"keys.txt":              []byte(keysText()),
 	} {
 		path := filepath.Join(frozen, name)
 		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
@@ -206,6 +212,10 @@ func TestFrozenVectorsDecodeAndEncodeAgain(t *testing.T) {
 	}
 	if again := must[string](t)(schema.EncodePackages(packages)); again != text || got.Bodies[schema.PartPackages] != text {
 		t.Errorf("the packages encode to\n%s", again)
+	}
+
+	if got, want := keysText(), string(readVector(t, frozen, "keys.txt")); got != want {
+		t.Errorf("got keys\n%s\nwant\n%s", got, want)
 	}
 
 	raw := readVector(t, frozen, "receipt-envelope.json")
