@@ -1,7 +1,9 @@
 package match
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
 
 	"github.com/patchproof/patchproof/collector/advisory"
 	"github.com/patchproof/patchproof/collector/version"
@@ -15,7 +17,7 @@ type judgement struct {
 	fixed   string
 	reason  string
 
-	fixedBound bound
+	fixedKey []byte
 }
 
 // subject is an installed package with what comparing it needs.
@@ -48,18 +50,16 @@ func (ix *Index) judge(rows []row, s *subject) judgement {
 		if v == Affected && applies == maybe {
 			v, reason = Undetermined, fmt.Sprintf("%s is of a module whose stream is not recorded; the advisory speaks of %s", s.pkg.Name, r.aff.Module)
 		}
+		found := judgement{verdict: v, adv: r.adv, fixed: fixedText(r, at), reason: reason}
 		switch {
 		case v == Affected:
-			fixed := fixedText(r, at)
-			endless = endless || fixed == ""
-			b := ix.ranges[r.ranges.from+int32(at)].fixed
-			if out.verdict != Affected {
-				out = judgement{verdict: Affected, adv: r.adv, fixed: fixed, fixedBound: b}
-			} else if fixed != "" && out.fixed != "" && version.CompareKeys(ix.key(b), ix.key(out.fixedBound)) > 0 {
-				out.fixed, out.fixedBound = fixed, b
+			endless = endless || found.fixed == ""
+			found.fixedKey = ix.fixedKey(r, at)
+			if out.verdict != Affected || later(&found, &out) {
+				out = found
 			}
-		case v == Undetermined && out.verdict == NotAffected:
-			out = judgement{verdict: Undetermined, adv: r.adv, fixed: fixedText(r, at), reason: reason}
+		case v == Undetermined && (out.verdict == NotAffected || out.verdict == Undetermined && plainer(&found, &out)):
+			out = found
 		}
 	}
 	if out.verdict == Affected && endless {
@@ -69,6 +69,18 @@ func (ix *Index) judge(rows []row, s *subject) judgement {
 		return judgement{verdict: NotAffected}
 	}
 	return out
+}
+
+// later reports whether a is fixed by a later version than b; of two spellings
+// of one version the first in byte order counts.
+func later(a, b *judgement) bool {
+	c := version.CompareKeys(a.fixedKey, b.fixedKey)
+	return c > 0 || c == 0 && a.fixed < b.fixed
+}
+
+// plainer orders what is undetermined, so that the order of rows does not matter.
+func plainer(a, b *judgement) bool {
+	return cmp.Or(strings.Compare(b.fixed, a.fixed), strings.Compare(a.reason, b.reason)) < 0
 }
 
 // judgeRow holds a version against one row: the verdict, the range that gave
@@ -94,7 +106,7 @@ func (ix *Index) judgeRow(r *row, s *subject) (Verdict, int, string) {
 		}
 	}
 	if unclear >= 0 {
-		return Undetermined, unclear, "the advisory's version cannot be compared: " + ix.unreadable(r, unclear)
+		return Undetermined, unclear, "the advisory's version cannot be compared: " + unreadableText(r, unclear)
 	}
 	return NotAffected, 0, ""
 }
@@ -149,6 +161,11 @@ func (ix *Index) lists(r *row, s *subject) bool {
 	return b.introduced.kind == unbounded && b.fixed.kind == readable && string(s.key) == string(ix.key(b.fixed))
 }
 
+// fixedKey is the key of the version that fixes a row's range, empty when none does.
+func (ix *Index) fixedKey(r *row, i int) []byte {
+	return ix.key(ix.ranges[r.ranges.from+int32(i)].fixed)
+}
+
 // fixedText is the fixed version of a row's range as the publisher writes it.
 func fixedText(r *row, i int) string {
 	if i >= len(r.aff.Ranges) {
@@ -157,8 +174,8 @@ func fixedText(r *row, i int) string {
 	return r.aff.Ranges[i].Fixed
 }
 
-// unreadable says which version of a row's range cannot be read.
-func (ix *Index) unreadable(r *row, i int) string {
+// unreadableText says which version of a row's range cannot be read.
+func unreadableText(r *row, i int) string {
 	texts := []string{}
 	if len(r.aff.Ranges) == 0 {
 		texts = append(texts, r.aff.Versions[i])
