@@ -329,6 +329,7 @@ func (ap *application) version(a *advisory.Advisory) (versionRow, error) {
 		return versionRow{}, fmt.Errorf("advisory %q of feed %q does not belong to feed %q", a.ID, a.Feed, ap.batch.Feed.Name)
 	}
 	a.Issued, a.Modified = exact(a.Issued), exact(a.Modified)
+	a.HeldSince = time.Time{} // the store's own to say
 	if a.Withdrawn != nil {
 		w := exact(*a.Withdrawn)
 		a.Withdrawn = &w

@@ -1,0 +1,155 @@
+package storetest
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/patchproof/patchproof/collector/finding"
+	"github.com/patchproof/patchproof/collector/store"
+)
+
+var findings = []test{
+	{"UrgencyOrder", findingOrder},
+	{"Filters", findingFilters},
+	{"OverdueIsTheBreach", findingOverdue},
+	{"PagesCoverEverythingOnce", findingPages},
+	{"AfterAnUnknownFinding", findingAfterUnknown},
+}
+
+// ranked records findings that differ by one key each, most urgent first.
+func ranked(t *testing.T, s store.Store) []finding.Finding {
+	t.Helper()
+	m := dirtyAsset(t, s, "A1")
+	due := func(d time.Duration, f finding.Finding) finding.Finding {
+		f.Verdict.DueAt = after(d)
+		return f
+	}
+	none := func(f finding.Finding) finding.Finding {
+		f.Verdict.DueAt, f.Verdict.Due = time.Time{}, ""
+		return f
+	}
+	with := func(f finding.Finding, sev finding.Severity, kev bool) finding.Finding {
+		f.Severity, f.KEV = sev, kev
+		return f
+	}
+	n := 0
+	next := func(state finding.State, priority string) finding.Finding {
+		n++
+		return made("A1", fmt.Sprintf("C%d", n), state, priority)
+	}
+	list := []finding.Finding{
+		due(-time.Hour, next(finding.Open, "P4")),
+		due(time.Hour, next(finding.PendingReboot, "P0")),
+		due(time.Hour, with(next(finding.Open, "P1"), finding.Critical, false)),
+		due(time.Hour, with(next(finding.Open, "P1"), finding.High, true)),
+		due(time.Hour, with(next(finding.Open, "P1"), finding.High, false)),
+		due(time.Hour, with(next(finding.Open, "P1"), finding.Low, true)),
+		due(time.Hour, with(next(finding.Open, "P1"), "", true)),
+		due(time.Hour, next(finding.Open, "")),
+		due(2*time.Hour, next(finding.Open, "P0")),
+		none(next(finding.Open, "P0")),
+		none(next(finding.PendingReboot, "P1")),
+		due(-time.Hour, next(finding.Fixed, "P0")),
+		none(next(finding.NotAffected, "P0")),
+	}
+	shuffled := make([]finding.Finding, len(list))
+	for i, f := range list {
+		shuffled[(i*7+3)%len(list)] = f
+	}
+	apply(t, s, store.Assessment{Mark: m, At: t0, AssessedSequence: 1, Changed: shuffled})
+	return list
+}
+
+func names(list []finding.Finding) []string {
+	out := make([]string, len(list))
+	for i, f := range list {
+		out[i] = f.Vulnerability
+	}
+	return out
+}
+
+func listFindings(t *testing.T, s store.Store, q store.FindingQuery) []finding.Finding {
+	t.Helper()
+	return must[[]finding.Finding](t)(s.ListFindings(t.Context(), q))
+}
+
+func findingOrder(t *testing.T, s store.Store) {
+	want := ranked(t, s)
+	got := listFindings(t, s, store.FindingQuery{})
+	wantEqual(t, "order", names(got), names(want))
+	wantEqual(t, "content", got[3], storedFinding(want[3]))
+}
+
+func findingFilters(t *testing.T, s store.Store) {
+	all := ranked(t, s)
+	m := dirtyAsset(t, s, "A2")
+	other := made("A2", "C1", finding.Open, "P0")
+	apply(t, s, store.Assessment{Mark: m, At: t0, Changed: []finding.Finding{other}})
+	yes, no := true, false
+	count := func(keep func(finding.Finding) bool) (n int) {
+		for _, f := range append([]finding.Finding{other}, all...) {
+			if keep(f) {
+				n++
+			}
+		}
+		return n
+	}
+	for _, c := range []struct {
+		name string
+		q    store.FindingQuery
+		keep func(finding.Finding) bool
+	}{
+		{"severity", store.FindingQuery{Severity: finding.Critical}, func(f finding.Finding) bool { return f.Severity == finding.Critical }},
+		{"kev", store.FindingQuery{KEV: &yes}, func(f finding.Finding) bool { return f.KEV }},
+		{"not kev", store.FindingQuery{KEV: &no}, func(f finding.Finding) bool { return !f.KEV }},
+		{"open", store.FindingQuery{OpenOnly: true}, func(f finding.Finding) bool { return f.State.Running() }},
+		{"asset", store.FindingQuery{Asset: "A2"}, func(f finding.Finding) bool { return f.Asset == "A2" }},
+		{"vulnerability", store.FindingQuery{Vulnerability: "C1"}, func(f finding.Finding) bool { return f.Vulnerability == "C1" }},
+		{"state", store.FindingQuery{State: finding.PendingReboot}, func(f finding.Finding) bool { return f.State == finding.PendingReboot }},
+		{"two at once", store.FindingQuery{Asset: "A1", Vulnerability: "C1"}, func(f finding.Finding) bool {
+			return f.Asset == "A1" && f.Vulnerability == "C1"
+		}},
+		{"all", store.FindingQuery{}, func(finding.Finding) bool { return true }},
+	} {
+		got := listFindings(t, s, c.q)
+		wantEqual(t, c.name, len(got), count(c.keep))
+		for _, f := range got {
+			if !c.keep(f) {
+				t.Errorf("%s: %+v is not asked for", c.name, f)
+			}
+		}
+	}
+}
+
+func findingOverdue(t *testing.T, s store.Store) {
+	ranked(t, s)
+	overdue := func(at time.Time) []string { return names(listFindings(t, s, store.FindingQuery{OverdueAt: at})) }
+	wantEqual(t, "an hour before the first", overdue(after(-2*time.Hour)), []string{})
+	wantEqual(t, "at the breach", overdue(after(-time.Hour)), []string{"C1"})
+	wantEqual(t, "long after", len(overdue(after(10000*time.Hour))), 9)
+}
+
+func findingPages(t *testing.T, s store.Store) {
+	want := names(ranked(t, s))
+	for limit := 1; limit <= len(want)+1; limit++ {
+		var got []string
+		for last := ""; ; {
+			page := listFindings(t, s, store.FindingQuery{Limit: limit, After: last})
+			if len(page) > limit {
+				t.Fatalf("a page of %d holds %d", limit, len(page))
+			}
+			got = append(got, names(page)...)
+			if len(page) < limit {
+				break
+			}
+			last = page[len(page)-1].ID
+		}
+		wantEqual(t, fmt.Sprint("pages of ", limit), got, want)
+	}
+}
+
+func findingAfterUnknown(t *testing.T, s store.Store) {
+	_, err := s.ListFindings(t.Context(), store.FindingQuery{After: "F-NOTHING"})
+	wantErr(t, "after an unknown finding", err, store.ErrNotFound)
+}
