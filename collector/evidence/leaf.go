@@ -192,8 +192,11 @@ type FeedBody struct {
 	// Advisories and Facts count what the batch held.
 	Advisories int `json:"advisories"`
 	Facts      int `json:"facts"`
-	// Confirmed is set when a person applied a snapshot that was held.
-	Confirmed bool `json:"confirmed,omitempty"`
+	// Confirmed is set when a person applied a snapshot that was held; Overruled
+	// says what it was held for, By who it was.
+	Confirmed bool   `json:"confirmed,omitempty"`
+	Overruled string `json:"overruled,omitempty"`
+	By        string `json:"by,omitempty"`
 }
 
 // FeedLeaf makes the leaf of an applied batch.

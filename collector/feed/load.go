@@ -44,7 +44,7 @@ type Options struct {
 const Expected = "an OSV record, archive (all.zip) or directory; Amazon Linux updateinfo.xml[.gz] or a directory with repomd.xml; " +
 	"CISA's KEV catalogue in JSON; EPSS scores in CSV[.gz]; CVE records in JSON or JSON Lines, an archive or a directory of them"
 
-// ErrUnknown: the bytes are of no format we read.
+// ErrUnknown says that the bytes are of no format we read.
 var ErrUnknown = errors.New("not a feed we read")
 
 // Load reads a file or a directory and returns its batches. A directory may be

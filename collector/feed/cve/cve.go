@@ -36,7 +36,7 @@ const Kind = "cve"
 // cisaADP is the organisation id of CISA's container; its short name is CISA-ADP.
 const cisaADP = "134c704f-9b21-4f2e-91b3-4a467353bcc0"
 
-// ErrNotRecord: the document is JSON, and not a CVE record.
+// ErrNotRecord says that the document is JSON, and not a CVE record.
 var ErrNotRecord = errors.New("not a CVE record in format 5.x")
 
 // ParseZip reads an archive of records.
@@ -261,7 +261,7 @@ func (c *collector) decisions(ms []metric, f *advisory.Facts) error {
 		case m.Other == nil:
 			continue
 		case m.Other.Type != "ssvc":
-			c.skipped["metric of type "+strconv.QuoteToASCII(clip(m.Other.Type))]++
+			c.skipped["CISA metric other than CVSS and SSVC"]++
 			continue
 		}
 		var content ssvc

@@ -14,7 +14,7 @@ import (
 	"github.com/patchproof/patchproof/collector/advisory"
 )
 
-// ErrVector: the vector is not one of CVSS 2.0, 3.0, 3.1 or 4.0.
+// ErrVector says that the vector is not one of CVSS 2.0, 3.0, 3.1 or 4.0.
 var ErrVector = errors.New("not a CVSS vector")
 
 // maxVector is longer than the longest vector of any version with all metrics.

@@ -74,8 +74,7 @@ func Parse(r io.Reader) (advisory.Batch, error) {
 func decode(doc []byte) (catalogue, error) {
 	var c catalogue
 	if err := json.Unmarshal(doc, &c); err != nil {
-		var syntax *json.SyntaxError
-		if errors.As(err, &syntax) {
+		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 			return c, fmt.Errorf("broken JSON at byte %d: %w", syntax.Offset, err)
 		}
 		return c, fmt.Errorf("not in CISA's format: %w", err)

@@ -54,6 +54,17 @@ func (c *converter) word(s string) string {
 	return s
 }
 
+// skip counts what is left out. A hostile document cannot make the list of
+// reasons long.
+func (c *converter) skip(reason string) {
+	if _, ok := c.skipped[reason]; !ok && len(c.skipped) >= maxReasons {
+		reason = "other reasons"
+	}
+	c.skipped[reason]++
+}
+
+const maxReasons = 200
+
 // add reads one document.
 func (c *converter) add(index int, doc []byte) error {
 	r := &c.record
@@ -83,14 +94,14 @@ func (c *converter) concerns(r *record) bool {
 		t := c.target(r.Affected[i].Package.Ecosystem)
 		switch {
 		case t.dist == nil:
-			c.skipped[t.why]++
+			c.skip(t.why)
 			continue
 		case t.why != "":
-			c.skipped[t.why]++
+			c.skip(t.why)
 		case sig:
 			// The special interest groups of Rocky Linux rebuild packages under
 			// the names of the distribution's own, in repositories beside it.
-			c.skipped["advisory of a Rocky Linux special interest group"]++
+			c.skip("advisory of a Rocky Linux special interest group")
 		default:
 			concerned = true
 			c.common.release(t.release)
@@ -219,7 +230,7 @@ func (c *converter) ranges(src *affected, row *advisory.Affected) error {
 				return err
 			}
 		case "GIT", "SEMVER":
-			c.skipped["range of type "+rg.Type+", which is not of package versions"]++
+			c.skip("range of type "+rg.Type+", which is not of package versions")
 		default:
 			return fmt.Errorf("range type %s is not known", strconv.Quote(clip(rg.Type, 32)))
 		}
@@ -401,7 +412,7 @@ func (c *converter) score(source, vector string) (advisory.Score, bool) {
 	}
 	s, err := cvss.Score(source, vector)
 	if err != nil {
-		c.skipped["CVSS vector that cannot be read"]++
+		c.skip("CVSS vector that cannot be read")
 		s = advisory.Score{}
 	}
 	if len(c.scores) < 1<<16 {

@@ -28,9 +28,9 @@ const Kind = "osv"
 
 // Errors of a document as a whole.
 var (
-	// ErrNotDistribution: no record speaks of a distribution release we know.
+	// ErrNotDistribution says that no record speaks of a distribution release we know.
 	ErrNotDistribution = errors.New("no record is of a supported distribution release (AlmaLinux, Debian, Red Hat, Rocky Linux, Ubuntu)")
-	// ErrMixed: no distribution is named by every record.
+	// ErrMixed says that no distribution is named by every record.
 	ErrMixed = errors.New("the records are of several distributions; import each ecosystem's own archive")
 )
 

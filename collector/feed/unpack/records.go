@@ -144,8 +144,13 @@ func (rs *Records) Each(visit func(worker, index int, body []byte) error) error 
 			if err == nil {
 				err = rs.inflated(total.Add(int64(buf.Len())))
 			}
-			if err == nil {
-				err = visit(worker, i, bytes.TrimPrefix(buf.Bytes(), bom))
+			body := bytes.TrimPrefix(buf.Bytes(), bom)
+			switch {
+			case err != nil:
+			case len(body) == 0:
+				err = ErrEmpty
+			default:
+				err = visit(worker, i, body)
 			}
 			if err == nil {
 				continue

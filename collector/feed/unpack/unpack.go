@@ -38,7 +38,7 @@ const (
 	maxDirectory = 48 << 20
 )
 
-// ErrEmpty: there is nothing to read.
+// ErrEmpty says that there is nothing to read.
 var ErrEmpty = errors.New("is empty")
 
 // LimitError says which bound was passed.
@@ -66,7 +66,7 @@ func Stream(r io.Reader) (io.Reader, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	text := br
+	var text *bufio.Reader
 	if bytes.Equal(head, gzipMagic) {
 		zr, err := gzip.NewReader(br)
 		if err != nil {

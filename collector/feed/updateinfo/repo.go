@@ -25,7 +25,7 @@ const (
 	maxPacked = 256 << 20
 )
 
-// ErrNoUpdateinfo: the repository publishes no advisories.
+// ErrNoUpdateinfo says that the repository publishes no advisories.
 var ErrNoUpdateinfo = errors.New("repomd.xml names no updateinfo")
 
 type repomd struct {
