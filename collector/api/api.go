@@ -73,17 +73,22 @@ type Upload struct {
 
 // ImportOutcome says what became of one batch of a document.
 type ImportOutcome struct {
-	Feed      string `json:"feed"`
-	Kind      string `json:"kind"`
-	Digest    string `json:"digest"`
-	Snapshot  bool   `json:"snapshot"`
-	Held      bool   `json:"held"`
-	Reason    string `json:"reason,omitempty" doc:"Why it was held."`
-	Unchanged bool   `json:"unchanged" doc:"The same bytes were applied before."`
-	Added     int    `json:"added"`
-	Changed   int    `json:"changed"`
-	Missing   int    `json:"missing"`
-	Assets    int    `json:"assets" doc:"Assets marked for assessment."`
+	Feed      string    `json:"feed"`
+	Kind      string    `json:"kind"`
+	Digest    string    `json:"digest"`
+	Snapshot  bool      `json:"snapshot"`
+	Published time.Time `json:"published,omitzero"`
+	Held      bool      `json:"held"`
+	Unchanged bool      `json:"unchanged" doc:"The same bytes were applied before."`
+	Reason    string    `json:"reason,omitempty" doc:"Why it was held, what a confirmation overruled, or why nothing changed."`
+	// Advisories and Facts count what the document holds, Skipped what it has beside.
+	Advisories int            `json:"advisories"`
+	Facts      int            `json:"facts"`
+	Skipped    map[string]int `json:"skipped,omitempty" doc:"Records left out, by why."`
+	Added      int            `json:"added"`
+	Changed    int            `json:"changed"`
+	Missing    int            `json:"missing"`
+	Assets     int            `json:"assets" doc:"Assets marked for assessment."`
 }
 
 // KeyInfo is the collector's receipt key.

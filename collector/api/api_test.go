@@ -1,0 +1,223 @@
+package api_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/patchproof/patchproof/collector/api"
+	"github.com/patchproof/patchproof/collector/client"
+	"github.com/patchproof/patchproof/collector/evidence"
+	"github.com/patchproof/patchproof/collector/query"
+	"github.com/patchproof/patchproof/collector/sla"
+	"github.com/patchproof/patchproof/collector/store"
+	"github.com/patchproof/patchproof/collector/store/sqlstore"
+	"github.com/patchproof/patchproof/collector/trust"
+)
+
+var now = time.Date(2026, 5, 4, 10, 0, 0, 0, time.UTC)
+
+// operator records what the API passed on.
+type operator struct {
+	trusted api.TrustRequest
+	by      string
+	upload  string
+	confirm bool
+	err     error
+}
+
+func (o *operator) TrustHost(_ context.Context, r api.TrustRequest, by string) (api.TrustResult, error) {
+	o.trusted, o.by = r, by
+	return api.TrustResult{Asset: "a-1", Name: r.Name, Replayed: 2}, o.err
+}
+
+func (o *operator) PendingHosts(context.Context) ([]api.PendingHost, error) { return nil, o.err }
+
+func (o *operator) ImportFeed(_ context.Context, u api.Upload, _ string) ([]api.ImportOutcome, error) {
+	b, err := io.ReadAll(u.Body)
+	o.upload, o.confirm = string(b), u.Confirm
+	if err != nil {
+		return nil, &api.BadInput{Err: err}
+	}
+	return []api.ImportOutcome{{Feed: "kev", Kind: "kev"}}, o.err
+}
+
+func (o *operator) ReceiptKey() api.KeyInfo { return api.KeyInfo{ReceiptKey: "ab"} }
+
+type fixture struct {
+	srv   *httptest.Server
+	op    *operator
+	token string
+	c     *client.Client
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	st, err := sqlstore.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = st.Close() })
+	token, hash, err := trust.NewToken()
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := evidence.LeafFor(evidence.KindToken, now, map[string]string{"name": "first"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := st.AddToken(t.Context(), store.Token{Name: "first", Hash: hash, CreatedAt: now}, leaf); err != nil {
+		t.Fatal(err)
+	}
+	clock := func() time.Time { return now }
+	op := &operator{}
+	h := api.New(api.Options{
+		Query: &query.Service{Store: st, Now: clock}, Operator: op, Tokens: st, Evidence: st,
+		HashToken: trust.HashToken, Now: clock, Log: slog.New(slog.DiscardHandler), MaxUpload: 1 << 10,
+	})
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
+	return &fixture{srv: srv, op: op, token: token, c: &client.Client{URL: srv.URL, Token: token}}
+}
+
+// get returns status, content type and body of a call with a token.
+func (f *fixture) get(t *testing.T, path, token string) (int, string, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.srv.URL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.Header.Get("X-Request-Id") == "" {
+		t.Errorf("%s: got no request id", path)
+	}
+	return resp.StatusCode, resp.Header.Get("Content-Type"), string(b)
+}
+
+func TestNothingIsAnsweredWithoutAToken(t *testing.T) {
+	f := newFixture(t)
+	for _, path := range []string{"/v1/summary", "/v1/findings", "/v1/assets", "/v1/hosts", "/v1/feeds", "/v1/key", "/v1/nothing"} {
+		for _, token := range []string{"", "pp_wrong", f.token + "x"} {
+			status, kind, body := f.get(t, path, token)
+			if status != http.StatusUnauthorized || kind != "application/problem+json" {
+				t.Errorf("%s with token %q: got %d %s %s, want 401 and a problem document", path, token, status, kind, body)
+			}
+		}
+	}
+}
+
+func TestOpenAPIDocumentIsPublicAnd31(t *testing.T) {
+	f := newFixture(t)
+	status, _, body := f.get(t, "/v1/openapi.json", "")
+	var doc struct {
+		OpenAPI string         `json:"openapi"`
+		Paths   map[string]any `json:"paths"`
+	}
+	if err := json.Unmarshal([]byte(body), &doc); err != nil || status != http.StatusOK {
+		t.Fatalf("got %d, %v", status, err)
+	}
+	if !strings.HasPrefix(doc.OpenAPI, "3.1") {
+		t.Errorf("got OpenAPI %s, want 3.1", doc.OpenAPI)
+	}
+	for _, p := range []string{"/v1/summary", "/v1/findings", "/v1/findings/{id}", "/v1/assets", "/v1/vulnerabilities/{id}", "/v1/hosts/trust", "/v1/feeds/import"} {
+		if doc.Paths[p] == nil {
+			t.Errorf("the document lacks %s", p)
+		}
+	}
+}
+
+func TestAnEmptyEstateAnswersWithEmptyLists(t *testing.T) {
+	f := newFixture(t)
+	for path, want := range map[string]string{
+		"/v1/findings": `"findings":[]`, "/v1/assets": `"assets":[]`, "/v1/hosts": `"pending":[]`, "/v1/feeds": `"feeds":[]`,
+		"/v1/quarantine": `"envelopes":[]`, "/v1/summary": `"running":0`, "/v1/evidence/checkpoint": `"leaves":1`,
+	} {
+		status, _, body := f.get(t, path, f.token)
+		if status != http.StatusOK || !strings.Contains(body, want) {
+			t.Errorf("%s: got %d %s, want %s in it", path, status, body, want)
+		}
+	}
+}
+
+func TestWrongQuestionsAreToldWhatIsWrong(t *testing.T) {
+	f := newFixture(t)
+	for _, c := range []struct {
+		path   string
+		status int
+		want   string
+	}{
+		{"/v1/findings?severity=bad", http.StatusUnprocessableEntity, "severity"},
+		{"/v1/findings?sevrity=high", http.StatusUnprocessableEntity, "sevrity"},
+		{"/v1/findings?limit=0", http.StatusUnprocessableEntity, "limit"},
+		{"/v1/findings?asset=nobody", http.StatusNotFound, "nobody"},
+		{"/v1/findings/F-NOPE", http.StatusNotFound, "F-NOPE"},
+		{"/v1/assets/nobody", http.StatusNotFound, "nobody"},
+		{"/v1/vulnerabilities/CVE-1", http.StatusNotFound, "no feed names it"},
+	} {
+		status, kind, body := f.get(t, c.path, f.token)
+		if status != c.status || kind != "application/problem+json" || !strings.Contains(body, c.want) {
+			t.Errorf("%s: got %d %s %s, want %d naming %q", c.path, status, kind, body, c.status, c.want)
+		}
+	}
+}
+
+func TestTrustIsPassedOnWithWhoAsked(t *testing.T) {
+	f := newFixture(t)
+	want := api.TrustRequest{Fingerprint: "ABCD-EFGH", Name: "web", Attributes: store.Attributes{Class: sla.Compute, Exposure: sla.Internal, Environment: sla.Production, Owner: "team"}}
+	res, err := f.c.TrustHost(t.Context(), want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.op.trusted != want || f.op.by != "first" || res.Replayed != 2 {
+		t.Errorf("got %+v by %q (%+v), want %+v by first", f.op.trusted, f.op.by, res, want)
+	}
+}
+
+func TestUploadIsStreamedAndBounded(t *testing.T) {
+	f := newFixture(t)
+	if _, err := f.c.ImportFeed(t.Context(), "kev.json", strings.NewReader("body"), true); err != nil {
+		t.Fatal(err)
+	}
+	if f.op.upload != "body" || !f.op.confirm {
+		t.Errorf("got %q confirm %t, want the body and the confirmation", f.op.upload, f.op.confirm)
+	}
+	_, err := f.c.ImportFeed(t.Context(), "big", strings.NewReader(strings.Repeat("x", 2<<10)), false)
+	if p, ok := errors.AsType[*client.Problem](err); !ok || p.Status != http.StatusUnprocessableEntity {
+		t.Errorf("got %v, want a refusal of a body over the limit", err)
+	}
+}
+
+func TestInternalErrorsStayInside(t *testing.T) {
+	f := newFixture(t)
+	f.op.err = errors.New("disk /secret/path is on fire")
+	status, _, body := f.get(t, "/v1/hosts", f.token)
+	if status != http.StatusInternalServerError || strings.Contains(body, "secret") || !strings.Contains(body, "request") {
+		t.Errorf("got %d %s, want 500 with the request id and no internals", status, body)
+	}
+}
+
+func TestClientSaysWhenNobodyAnswers(t *testing.T) {
+	c := &client.Client{URL: "http://127.0.0.1:1", Token: "x"}
+	if _, err := c.Summary(t.Context()); !errors.Is(err, client.ErrUnreachable) {
+		t.Errorf("got %v, want ErrUnreachable", err)
+	}
+}
