@@ -29,7 +29,7 @@ const (
 	workers = 4
 	// acceptTimeout bounds one message's way through the door, also while the
 	// program is stopping.
-	acceptTimeout = 20 * time.Second
+	acceptTimeout = 10 * time.Second
 	// Retry of a message the door could not decide on: doubled from retryMin to
 	// retryMax, with jitter.
 	retryMin = 500 * time.Millisecond
@@ -92,7 +92,7 @@ func (r *Road) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		case err = <-r.lost:
 		}
-		feed.Stop()
+		feed.Drain() // what the client holds goes back through dispatch
 		<-feed.Closed()
 	}
 	for _, lane := range r.lanes {

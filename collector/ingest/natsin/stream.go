@@ -18,10 +18,12 @@ const (
 	// because anybody who may publish can use up an id: the door tells duplicates
 	// apart by what is signed, the broker only spares it quick repeats.
 	dedupWindow = time.Second
-	// ackWait is how long the door may take before a message is handed out again.
-	ackWait = 30 * time.Second
+	// ackWait is how long a message may be handed out before it is handed out
+	// again: far more than maxAckPending messages take, and what a host waits at
+	// most when the program was killed with its message in hand.
+	ackWait = 15 * time.Second
 	// maxAckPending bounds messages handed out and not yet acknowledged.
-	maxAckPending = 1024
+	maxAckPending = 256
 	// pullBytes bounds the bytes of messages handed out and not yet taken by a
 	// worker. It must hold one message of the largest size.
 	pullBytes = 2*maxMessage + maxHeader
