@@ -1,0 +1,324 @@
+// Package config is how an operator tells the agent what to do: a file, then
+// the environment, then flags, each over the one before.
+//
+// Invariants:
+//   - A missing file at the default place is no fault, a missing file that was
+//     asked for is one; an unknown key or variable is always one.
+//   - Every field has a usable zero value; a faulty value is never replaced by
+//     a default.
+//   - Validate reports all faults at once.
+package config
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/patchproof/patchproof/schema"
+	"github.com/patchproof/patchproof/schema/envelope"
+)
+
+// DefaultPath is where the configuration is looked for. It need not be there.
+const DefaultPath = "/etc/patchproof/agent.yaml"
+
+// EnvPrefix starts every environment variable of the agent.
+const EnvPrefix = "PATCHPROOF_AGENT_"
+
+// maxFile bounds the configuration file.
+const maxFile = 1 << 20
+
+// Config is the agent's configuration. The zero value works against a broker on
+// this host, but for ReceiptKey: without it nothing can be receipted.
+type Config struct {
+	// Server is the NATS URL, or several with commas between. Default nats://127.0.0.1:4222.
+	Server string `yaml:"server"`
+	// ReceiptKey is the collector's receipt key in hex, as `patchproof key show`
+	// prints it. Sending needs it.
+	ReceiptKey string `yaml:"receipt_key"`
+	// StateDir holds the keys and the spool. Default /var/lib/patchproof-agent.
+	StateDir string `yaml:"state_dir"`
+	// Interval between reports. Default 6h.
+	Interval time.Duration `yaml:"interval"`
+	// Resend is the first wait for a receipt before a report is sent again; it
+	// doubles up to an hour. Default 30s.
+	Resend time.Duration `yaml:"resend"`
+	// Labels are the operator's words for this host.
+	Labels map[string]string `yaml:"labels"`
+	// Spool bounds what waits for a receipt.
+	Spool Spool `yaml:"spool"`
+	// IMDS is about the EC2 instance metadata service.
+	IMDS IMDS `yaml:"imds"`
+}
+
+// Spool bounds what waits for a receipt.
+type Spool struct {
+	// MaxBytes of waiting reports. Default 64 MiB.
+	MaxBytes int64 `yaml:"max_bytes"`
+	// MaxReports waiting. Default 1000.
+	MaxReports int `yaml:"max_reports"`
+}
+
+// IMDS is about the EC2 instance metadata service.
+type IMDS struct {
+	// Disabled: do not ask it, even on an EC2 instance.
+	Disabled bool `yaml:"disabled"`
+	// Endpoint is another address of it, asked on any machine.
+	Endpoint string `yaml:"endpoint"`
+}
+
+// Defaults.
+const (
+	DefaultServer   = "nats://127.0.0.1:4222"
+	DefaultStateDir = "/var/lib/patchproof-agent"
+)
+
+// Bounds of what can be set.
+const (
+	minInterval = time.Minute
+	maxInterval = 7 * 24 * time.Hour
+	minResend   = time.Second
+)
+
+// Load reads the configuration. path is what was asked for, empty for the
+// default place; environ is as of os.Environ. The result is not yet validated.
+func Load(path string, environ []string) (*Config, error) {
+	var c Config
+	asked := path != ""
+	if !asked {
+		path = DefaultPath
+	}
+	data, err := readFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !asked:
+	case err != nil:
+		return nil, fmt.Errorf("read configuration: %w", err)
+	default:
+		if err := c.decode(data); err != nil {
+			return nil, fmt.Errorf("read configuration %s: %w", path, err)
+		}
+	}
+	if err := c.environment(environ); err != nil {
+		return nil, fmt.Errorf("read environment: %w", err)
+	}
+	return &c, nil
+}
+
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(data) > maxFile {
+		err = fmt.Errorf("%s: more than %d bytes", path, maxFile)
+	}
+	return data, err
+}
+
+func (c *Config) decode(data []byte) error {
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	dec.KnownFields(true)
+	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return errors.New("holds more than one document")
+	}
+	return nil
+}
+
+// variables are the fields that can be set by the environment, by the name
+// after EnvPrefix.
+func (c *Config) variables() map[string]func(string) error {
+	return map[string]func(string) error{
+		"SERVER":            text(&c.Server),
+		"RECEIPT_KEY":       text(&c.ReceiptKey),
+		"STATE_DIR":         text(&c.StateDir),
+		"INTERVAL":          duration(&c.Interval),
+		"RESEND":            duration(&c.Resend),
+		"LABELS":            c.labels,
+		"SPOOL_MAX_BYTES":   number(&c.Spool.MaxBytes),
+		"SPOOL_MAX_REPORTS": number(&c.Spool.MaxReports),
+		"IMDS_DISABLED":     boolean(&c.IMDS.Disabled),
+		"IMDS_ENDPOINT":     text(&c.IMDS.Endpoint),
+	}
+}
+
+// ConfigVariable names the file to read; the command line reads it.
+const ConfigVariable = EnvPrefix + "CONFIG"
+
+func (c *Config) environment(environ []string) error {
+	variables := c.variables()
+	var faults []error
+	for _, pair := range environ {
+		full, value, _ := strings.Cut(pair, "=")
+		name, ours := strings.CutPrefix(full, EnvPrefix)
+		if !ours || full == ConfigVariable {
+			continue
+		}
+		set, known := variables[name]
+		if !known {
+			faults = append(faults, fmt.Errorf("%s: unknown variable, the agent knows %s", full,
+				EnvPrefix+strings.Join(slices.Sorted(maps.Keys(variables)), ", "+EnvPrefix)))
+			continue
+		}
+		if err := set(value); err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", full, err))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func text(to *string) func(string) error {
+	return func(s string) error { *to = s; return nil }
+}
+
+func duration(to *time.Duration) func(string) error {
+	return func(s string) (err error) { *to, err = time.ParseDuration(s); return err }
+}
+
+func boolean(to *bool) func(string) error {
+	return func(s string) (err error) { *to, err = strconv.ParseBool(s); return err }
+}
+
+func number[N int | int64](to *N) func(string) error {
+	return func(s string) error {
+		n, err := strconv.ParseInt(s, 10, 63)
+		*to = N(n)
+		return err
+	}
+}
+
+// labels reads key=value pairs with commas between.
+func (c *Config) labels(s string) error {
+	c.Labels = map[string]string{}
+	for pair := range strings.SplitSeq(s, ",") {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok {
+			return fmt.Errorf("%q: want key=value", pair)
+		}
+		c.Labels[strings.TrimSpace(key)] = strings.TrimSpace(value)
+	}
+	return nil
+}
+
+// OrDefault returns c with the defaults in place of zero values that mean them.
+func (c Config) OrDefault() Config {
+	if c.Server == "" {
+		c.Server = DefaultServer
+	}
+	if c.StateDir == "" {
+		c.StateDir = DefaultStateDir
+	}
+	return c
+}
+
+// Validate returns every fault of the configuration, joined.
+func (c *Config) Validate() error {
+	var faults []error
+	fault := func(field, format string, args ...any) {
+		faults = append(faults, fmt.Errorf("%s: %w", field, fmt.Errorf(format, args...)))
+	}
+	d := c.OrDefault()
+	for server := range strings.SplitSeq(d.Server, ",") {
+		if err := checkServer(strings.TrimSpace(server)); err != nil {
+			fault("server", "%w", err)
+		}
+	}
+	if c.ReceiptKey != "" {
+		if _, err := c.PinnedKey(); err != nil {
+			fault("receipt_key", "%w", err)
+		}
+	}
+	if !filepath.IsAbs(d.StateDir) {
+		fault("state_dir", "%q is not an absolute path", d.StateDir)
+	}
+	if c.Interval != 0 && (c.Interval < minInterval || c.Interval > maxInterval) {
+		fault("interval", "%s, want %s to %s", c.Interval, minInterval, maxInterval)
+	}
+	if c.Resend != 0 && (c.Resend < minResend || c.Resend > time.Hour) {
+		fault("resend", "%s, want %s to %s", c.Resend, minResend, time.Hour)
+	}
+	if c.Spool.MaxBytes != 0 && c.Spool.MaxBytes < envelope.MaxEnvelope {
+		fault("spool.max_bytes", "%d, want at least %d, the largest report", c.Spool.MaxBytes, envelope.MaxEnvelope)
+	}
+	if c.Spool.MaxReports < 0 {
+		fault("spool.max_reports", "%d is below zero", c.Spool.MaxReports)
+	}
+	if c.IMDS.Endpoint != "" {
+		if err := checkHTTP(c.IMDS.Endpoint); err != nil {
+			fault("imds.endpoint", "%w", err)
+		}
+	}
+	faults = append(faults, checkLabels(c.Labels)...)
+	return errors.Join(faults...)
+}
+
+// PinnedKey returns the collector's receipt key, nil when none is set.
+func (c *Config) PinnedKey() (ed25519.PublicKey, error) {
+	if c.ReceiptKey == "" {
+		return nil, nil
+	}
+	return schema.ParseKeyID(c.ReceiptKey)
+}
+
+func checkServer(s string) error {
+	u, err := url.Parse(s)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) || u.Hostname() == "" {
+		return fmt.Errorf("%q: want nats://HOST:PORT or tls://HOST:PORT", u.Redacted())
+	}
+	if u.User != nil {
+		return fmt.Errorf("%q holds credentials; the agent signs in with its transport key", u.Redacted())
+	}
+	return nil
+}
+
+func checkHTTP(s string) error {
+	u, err := url.Parse(s)
+	if err != nil {
+		return err
+	}
+	if u.Scheme != "http" || u.Host == "" {
+		return fmt.Errorf("%q: want http://ADDRESS", s)
+	}
+	return nil
+}
+
+// checkLabels holds labels to what a report may carry, see schema.
+func checkLabels(labels map[string]string) []error {
+	const maxLabel = 256
+	var faults []error
+	if len(labels) > schema.MaxLabels {
+		faults = append(faults, fmt.Errorf("labels: %d of them, at most %d", len(labels), schema.MaxLabels))
+	}
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		for what, s := range map[string]string{"key": key, "value": labels[key]} {
+			if len(s) > maxLabel || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
+				faults = append(faults, fmt.Errorf("labels: the %s of %.80q must be at most %d bytes of text without control characters", what, key, maxLabel))
+			}
+		}
+		if key == "" {
+			faults = append(faults, errors.New("labels: a key is empty"))
+		}
+	}
+	return faults
+}
