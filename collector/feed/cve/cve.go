@@ -173,7 +173,7 @@ func (c *collector) add(doc []byte) error {
 		case errors.As(err, &syntax):
 			return fmt.Errorf("broken JSON at byte %d: %w", syntax.Offset, err)
 		case errors.As(err, &typ):
-			return fmt.Errorf("%w: at byte %d: %w", ErrNotRecord, typ.Offset, err)
+			return fmt.Errorf("%w: at byte %d: %s is a %s", ErrNotRecord, typ.Offset, quoted(typ.Field), typ.Value)
 		}
 		return fmt.Errorf("%w: %w", ErrNotRecord, err)
 	}

@@ -230,7 +230,7 @@ func (c *converter) ranges(src *affected, row *advisory.Affected) error {
 				return err
 			}
 		case "GIT", "SEMVER":
-			c.skip("range of type "+rg.Type+", which is not of package versions")
+			c.skip("range of type " + rg.Type + ", which is not of package versions")
 		default:
 			return fmt.Errorf("range type %s is not known", strconv.Quote(clip(rg.Type, 32)))
 		}

@@ -67,26 +67,37 @@ var almaArchives = []string{"AlmaLinux-8", "AlmaLinux-9", "AlmaLinux-10"}
 func TestAlmaLinuxArchives(t *testing.T) {
 	data := sharedData(t)
 	for _, tt := range []struct {
-		version  string
-		records  int
-		rows     int
-		modular  int
-		unstream int
+		version string
+		records int
+		rows    int
+		// modular advisories, and those whose stream nobody says
+		modular, unnamed int
+		rated            int
 	}{
-		{"8", 3237, 39984, 0, 0},
-		{"9", 1783, 23051, 0, 0},
-		{"10", 660, 6125, 0, 0},
+		{"8", 3237, 39984, 623, 15, 2041},
+		{"9", 1783, 23051, 100, 0, 1783},
+		{"10", 660, 6125, 0, 0, 660},
 	} {
 		b := parseZip(t, filepath.Join(data, "advisories/osv/AlmaLinux-"+tt.version+"/all.zip"), osv.Options{})
 		if b.Feed.Name != "osv:AlmaLinux:"+tt.version || !b.Snapshot || len(b.Advisories) != tt.records {
 			t.Errorf("got feed %q, snapshot %v, %d advisories; want osv:AlmaLinux:%s, true, %d", b.Feed.Name, b.Snapshot, len(b.Advisories), tt.version, tt.records)
 		}
-		rows := 0
+		rows, modular, unnamed, rated := 0, 0, 0, 0
 		for _, a := range b.Advisories {
 			rows += len(a.Affected)
+			if a.Affected[0].Module != "" {
+				modular++
+			}
+			if a.Affected[0].Module == "*" {
+				unnamed++
+			}
+			if a.Rating != "" {
+				rated++
+			}
 		}
-		if rows != tt.rows {
-			t.Errorf("%s: got %d rows, want %d", b.Feed.Name, rows, tt.rows)
+		if rows != tt.rows || modular != tt.modular || unnamed != tt.unnamed || rated != tt.rated {
+			t.Errorf("%s: got %d rows, %d modular advisories, %d without a stream, %d rated; want %d, %d, %d, %d",
+				b.Feed.Name, rows, modular, unnamed, rated, tt.rows, tt.modular, tt.unnamed, tt.rated)
 		}
 		if want := []inventory.Release{almalinux(tt.version)}; !slices.Equal(b.Releases, want) {
 			t.Errorf("got releases %v, want %v", b.Releases, want)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -84,7 +85,7 @@ func decode(doc []byte, r *record) error {
 		case errors.As(err, &syntax):
 			return fmt.Errorf("broken JSON at byte %d: %w", syntax.Offset, err)
 		case errors.As(err, &typ):
-			return fmt.Errorf("not an OSV record at byte %d: %w", typ.Offset, err)
+			return fmt.Errorf("not an OSV record at byte %d: %s", typ.Offset, wrongType(typ))
 		}
 		return fmt.Errorf("not an OSV record: %w", err)
 	}
@@ -97,6 +98,15 @@ func decode(doc []byte, r *record) error {
 		return fmt.Errorf("%s: %w", r.ID, errNoAffected)
 	}
 	return nil
+}
+
+// wrongType says what is where in JSON's words instead of Go's.
+func wrongType(err *json.UnmarshalTypeError) string {
+	what := strings.Replace(err.Value, "array", "list", 1)
+	if err.Field == "" {
+		return "the document is a " + what
+	}
+	return strconv.Quote(clip(err.Field, 64)) + " is a " + what
 }
 
 // instant reads an RFC 3339 time, zero when there is none.
