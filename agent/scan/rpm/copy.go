@@ -27,36 +27,36 @@ const headSize = 4096
 var errChanging = errors.New("it kept changing while it was copied")
 
 // copyDatabase makes a copy of the database and the files beside it in cache
-// and returns the copy's path. The copy is of one moment: sizes, times and first
-// pages are the same before and after. rpm's locks are not touched, so no
-// transaction ever waits for the agent.
-func (r *reader) copyDatabase(ctx context.Context, db database, cache string) (string, error) {
+// and returns the copy's path and what it is a copy of. The copy is of one moment:
+// sizes, times and first pages are the same before and after. rpm's locks are not
+// touched, so no transaction ever waits for the agent.
+func (r *reader) copyDatabase(ctx context.Context, db database, cache string) (string, states, error) {
 	dst := filepath.Join(cache, copyName(db))
 	for try := range copyTries {
 		before, err := r.states(db)
 		if err != nil {
-			return "", err
+			return "", nil, err
 		}
 		if total := before.size(); total > r.limits.Database {
-			return "", fmt.Errorf("%d bytes: %w", total, errTooLarge)
+			return "", nil, fmt.Errorf("%d bytes: %w", total, errTooLarge)
 		}
 		if before.main().size == 0 {
-			return "", fmt.Errorf("an empty file: %w", errTruncated)
+			return "", nil, fmt.Errorf("an empty file: %w", errTruncated)
 		}
 		same, err := r.copyOnce(db, dst, before)
 		if err != nil {
-			return "", err
+			return "", nil, err
 		}
 		if same {
-			return dst, nil
+			return dst, before, nil
 		}
 		if try < copyTries-1 {
 			if err := pause(ctx, copyPause); err != nil {
-				return "", err
+				return "", nil, err
 			}
 		}
 	}
-	return "", errChanging
+	return "", nil, errChanging
 }
 
 // copyName tells copies of different databases apart.

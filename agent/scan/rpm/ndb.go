@@ -17,6 +17,8 @@ const (
 	ndbMagic     = "RpmP"
 	ndbSlotMagic = "Slot"
 	ndbBlobMagic = "BlbS"
+	ndbTailMagic = "BlbE"
+	ndbTail      = 12
 	ndbPage      = 4096
 	ndbBlock     = 16
 	ndbMaxPages  = 2048 // what go-rpmdb reads
@@ -66,7 +68,7 @@ func (c *ndbCensus) run(ctx context.Context) error {
 			return fmt.Errorf("a slot without its mark: %w", errCorrupt)
 		}
 		if index := binary.LittleEndian.Uint32(slot[4:]); index != 0 {
-			if err := c.blob(index, binary.LittleEndian.Uint32(slot[8:])); err != nil {
+			if err := c.blob(index, binary.LittleEndian.Uint32(slot[8:]), binary.LittleEndian.Uint32(slot[12:])); err != nil {
 				return fmt.Errorf("package %d: %w", index, err)
 			}
 			if err := ctx.Err(); err != nil {
@@ -102,7 +104,7 @@ func (c *ndbCensus) pages() (int64, error) {
 
 // blob counts one blob. Each may be used once: a few megabytes of slots that all
 // point at one blob would otherwise unfold to gigabytes.
-func (c *ndbCensus) blob(index, block uint32) error {
+func (c *ndbCensus) blob(index, block, blocks uint32) error {
 	if _, ok := c.taken[block]; ok {
 		return fmt.Errorf("shares its header with another: %w", errCorrupt)
 	}
@@ -110,37 +112,47 @@ func (c *ndbCensus) blob(index, block uint32) error {
 	at := int64(block) * ndbBlock
 	var head [ndbBlock]byte
 	if _, err := c.f.ReadAt(head[:], at); err != nil {
-		return errTruncated
+		return readError(err)
 	}
 	if string(head[:4]) != ndbBlobMagic || binary.LittleEndian.Uint32(head[4:]) != index {
 		return fmt.Errorf("its header is not where it should be: %w", errCorrupt)
 	}
 	n := int64(binary.LittleEndian.Uint32(head[12:]))
+	size := (ndbBlock + n + ndbTail + ndbBlock - 1) / ndbBlock * ndbBlock
 	switch {
-	case at+ndbBlock+n > c.size:
-		return errTruncated
 	case n > int64(c.limits.Header), len(c.taken) > c.limits.Packages:
 		return errTooLarge
+	case size != int64(blocks)*ndbBlock:
+		return fmt.Errorf("a header of %d bytes in %d blocks: %w", n, blocks, errCorrupt)
+	case at+size > c.size:
+		return errTruncated
 	}
-	if c.total += n; c.total > c.size {
+	if c.total += size; c.total > c.size {
 		return fmt.Errorf("headers overlap: %w", errCorrupt)
 	}
-	if err := c.checksum(at, n, binary.LittleEndian.Uint32(head[8:])); err != nil {
-		return err
+	whole, err := c.verify(at, n, size)
+	if err != nil {
+		return fmt.Errorf("read the header: %w", readError(err))
 	}
 	c.count.headers++
+	if !whole {
+		c.count.damaged++
+	}
 	return nil
 }
 
-// checksum verifies a blob as rpm does: Adler-32 over head (checksum left out)
-// and content, kept in the head and again in the tail.
-func (c *ndbCensus) checksum(at, n int64, want uint32) error {
+// verify holds a blob against its tail: the Adler-32 of everything before the
+// tail, the length again, and a mark. rpm checks the sum only on request, so a
+// wrong one leaves the package listed, with a gap beside it.
+func (c *ndbCensus) verify(at, n, size int64) (bool, error) {
 	h := adler32.New()
-	if _, err := io.Copy(h, io.NewSectionReader(c.f, at+ndbBlock, n)); err != nil {
-		return fmt.Errorf("read the header: %w", err)
+	if _, err := io.Copy(h, io.NewSectionReader(c.f, at, size-ndbTail)); err != nil {
+		return false, err
 	}
-	if got := h.Sum32(); got != want {
-		return fmt.Errorf("checksum %08x, want %08x: %w", got, want, errCorrupt)
+	var tail [ndbTail]byte
+	if _, err := c.f.ReadAt(tail[:], at+size-ndbTail); err != nil {
+		return false, err
 	}
-	return nil
+	return binary.LittleEndian.Uint32(tail[:]) == h.Sum32() &&
+		int64(binary.LittleEndian.Uint32(tail[4:])) == n && string(tail[8:]) == ndbTailMagic, nil
 }

@@ -42,8 +42,8 @@ var dirs = []string{"usr/lib/sysimage/rpm", "var/lib/rpm", "usr/share/rpm"}
 
 // Limits bound what is read.
 type Limits struct {
-	// Database is the most bytes of a database with its log; it is also what a
-	// copy may take on the agent's disk.
+	// Database is the most bytes of a database with its log, which is also what
+	// a copy takes on disk while it is read.
 	Database int64
 	// Header is the most bytes of one package's header. rpm's own limit is
 	// 256 MiB; the largest we know of, a kernel's, is near 2 MiB.
@@ -64,25 +64,27 @@ type Result struct {
 	Gaps     []schema.Gap
 	// Found says that there is an rpm database at all, readable or not.
 	Found bool
-	// Reused is how many databases had not changed since they were read.
+	// Reused is how many databases had not changed since an earlier scan.
 	Reused int
 }
 
-// Read reads the rpm database below root. Copies are kept in cache, a directory
-// of the agent's own, and made anew when the database changed; when cache is
-// empty they are made in a temporary directory and removed.
+// Read reads the rpm database below root. Copies are made in cache, a directory
+// only the agent can write in, and removed; what was read is kept there and used
+// again until the database changes. When cache is empty, or others can write in
+// it, copies are made in a temporary directory and nothing is kept.
 func Read(ctx context.Context, root fs.FS, cache string) Result {
 	return DefaultLimits.Read(ctx, root, cache)
 }
 
-// Read reads the rpm database below root within these limits.
+// Read reads the rpm database below root within these limits, see Read.
 func (l Limits) Read(ctx context.Context, root fs.FS, cache string) Result {
 	r := &reader{root: root, limits: l}
 	found := r.find()
 	if len(found) == 0 {
 		return Result{Gaps: r.gaps, Found: len(r.gaps) > 0}
 	}
-	if cache == "" {
+	reuse := cache != "" && private(cache)
+	if !reuse {
 		dir, err := os.MkdirTemp("", "patchproof-rpm-")
 		if err != nil {
 			r.gap(schema.GapUnreadable, found[0].path, fmt.Sprintf("make a directory for a copy: %v", err))
@@ -92,9 +94,9 @@ func (l Limits) Read(ctx context.Context, root fs.FS, cache string) Result {
 		cache = dir
 	}
 	for _, db := range found {
-		r.read(ctx, db, cache)
+		r.add(ctx, db, cache, reuse)
 	}
-	return Result{Packages: r.packages, Gaps: r.gapList(), Found: true}
+	return Result{Packages: r.packages, Gaps: r.gapList(), Found: true, Reused: r.reused}
 }
 
 // backend is a kind of database, by its file name.
@@ -129,6 +131,7 @@ type reader struct {
 	packages []schema.Package
 	gaps     []schema.Gap
 	folded   int
+	reused   int
 }
 
 // find returns the databases of the root: one a directory, and one for names
@@ -172,13 +175,31 @@ func known(found []database, db database) bool {
 	return false
 }
 
-// read adds one database's packages.
-func (r *reader) read(ctx context.Context, db database, cache string) {
-	file, err := r.copyDatabase(ctx, db, cache)
+// add adds one database's packages: those read earlier when it has not changed,
+// otherwise those of a copy, which is removed again.
+func (r *reader) add(ctx context.Context, db database, cache string, reuse bool) {
+	if reuse {
+		if packages, ok := r.recall(db, cache); ok {
+			r.packages = append(r.packages, packages...)
+			r.reused++
+			return
+		}
+	}
+	file, state, err := r.copyDatabase(ctx, db, cache)
 	if err != nil {
 		r.gap(kindOf(err), db.path, fmt.Sprintf("copy the database: %v", err))
 		return
 	}
+	defer func() { _ = removeCopy(db, file) }()
+	before, gaps := len(r.packages), len(r.gaps)+r.folded
+	r.read(ctx, db, file)
+	if reuse && len(r.gaps)+r.folded == gaps {
+		_ = keep(db, cache, state, r.packages[before:]) // the next scan reads it again
+	}
+}
+
+// read adds the packages of the copy file.
+func (r *reader) read(ctx context.Context, db database, file string) {
 	want, err := db.census(ctx, file, r.limits)
 	if err != nil {
 		r.gap(kindOf(err), db.path, err.Error())
@@ -186,6 +207,9 @@ func (r *reader) read(ctx context.Context, db database, cache string) {
 	}
 	if want.unseen > 0 {
 		r.gap(schema.GapUnsupported, db.path, fmt.Sprintf("%d headers stored in a way the reader cannot see", want.unseen))
+	}
+	if want.damaged > 0 {
+		r.gap(schema.GapCorrupt, db.path, fmt.Sprintf("%d headers do not match their checksum", want.damaged))
 	}
 	got, err := r.headers(db, file)
 	if err != nil {

@@ -31,6 +31,8 @@ type count struct {
 	headers int
 	// unseen is how many are stored in a way the reader passes over.
 	unseen int
+	// damaged is how many do not match the checksum kept with them.
+	damaged int
 }
 
 // sqliteMagic starts every SQLite 3 database.
