@@ -17,7 +17,8 @@ func (e *evaluation) startClocks() error {
 		e.startInfrastructure()
 	}
 	e.startDay = dayOf(e.start, e.p.Zone)
-	e.startWhy += " on " + e.startDay.String()
+	e.startDate = e.startDay.date()
+	e.startWhy += " on " + string(e.startDate)
 	if err := e.findCycles(); err != nil {
 		return err
 	}
@@ -110,7 +111,8 @@ func (e *evaluation) startZeroDay() error {
 		e.k, what = seen, words
 	}
 	e.kDay = dayOf(e.k, e.p.Zone)
-	e.kWhy = what + " on " + e.kDay.String()
+	e.kDate = e.kDay.date()
+	e.kWhy = what + " on " + string(e.kDate)
 	return nil
 }
 

@@ -35,8 +35,14 @@ func parseDay(d finding.Date) (day, error) {
 	return floorDay(t.Unix()), nil
 }
 
+// String is YYYY-MM-DD; the years of a policy have four digits.
 func (d day) String() string {
-	return time.Unix(int64(d)*secondsPerDay, 0).UTC().Format(time.DateOnly)
+	year, month, dom := time.Unix(int64(d)*secondsPerDay, 0).UTC().Date()
+	return string([]byte{
+		byte('0' + year/1000%10), byte('0' + year/100%10), byte('0' + year/10%10), byte('0' + year%10), '-',
+		byte('0' + int(month)/10), byte('0' + int(month)%10), '-',
+		byte('0' + dom/10), byte('0' + dom%10),
+	})
 }
 
 func (d day) date() finding.Date { return finding.Date(d.String()) }

@@ -49,9 +49,10 @@ type evaluation struct {
 	calendar *Calendar
 
 	// start is the clock start, with its local date and why it is that.
-	start    time.Time
-	startDay day
-	startWhy string
+	start     time.Time
+	startDay  day
+	startDate finding.Date
+	startWhy  string
 	// cycle is the index of the first window after the clock start, fixCycle of
 	// the first after the later of clock start and fix.
 	cycle, fixCycle int
@@ -60,6 +61,7 @@ type evaluation struct {
 	// k is the later of listed and first detection. kevDue is CISA's own date.
 	listed, k    time.Time
 	kDay, kevDue day
+	kDate        finding.Date
 	kWhy         string
 
 	notes []string
@@ -82,15 +84,16 @@ func newEvaluation(p *Policy, in *Input) *evaluation {
 }
 
 func (e *evaluation) verdict(now time.Time) (finding.Verdict, error) {
-	v := finding.Verdict{Policy: e.p.Digest, TZData: e.p.TZData, Candidates: []finding.Candidate{}}
+	v := finding.Verdict{Policy: e.p.Digest, TZData: e.p.TZData}
 	e.noteGaps()
 	if e.in.Asset.Class == Golden {
+		v.Candidates = []finding.Candidate{}
 		return e.gate(v), nil
 	}
 	if err := e.startClocks(); err != nil {
 		return finding.Verdict{}, err
 	}
-	v.ClockStart = e.startDay.date()
+	v.ClockStart = e.startDate
 
 	rows, err := e.rows(e.in.Vulnerability.Severity)
 	if err != nil && e.listed.IsZero() {
@@ -104,9 +107,11 @@ func (e *evaluation) verdict(now time.Time) (finding.Verdict, error) {
 		e.note("no fix yet: \"next available cycle\" gives no date")
 	}
 	candidates = append(candidates, e.lowerSeverities(rows)...)
-	if e.listed.IsZero() {
+	if e.listed.IsZero() || e.p.BOD.WithoutKEV == Binding {
+		// A listing must not take away a row that bound before it.
 		candidates = append(candidates, e.withoutKEV()...)
-	} else {
+	}
+	if !e.listed.IsZero() {
 		zeroDay, forensics := e.zeroDay()
 		candidates = append(candidates, zeroDay...)
 		v.Forensics = forensics
@@ -135,6 +140,7 @@ func (e *evaluation) settle(v *finding.Verdict, rows []row, candidates []dated, 
 		v.Rule, v.DueAt = x.Rule, until.breach(e.p.Zone)
 		candidates = append(candidates, dated{Candidate: x, due: until})
 	}
+	v.Candidates = make([]finding.Candidate, 0, len(candidates))
 	for _, c := range candidates {
 		v.Candidates = append(v.Candidates, c.Candidate)
 	}

@@ -17,7 +17,7 @@ func (e *evaluation) zeroDay() (candidates []dated, forensics bool) {
 			e.note("CISA's own due date " + e.kevDue.String() + " does not bind: it lies before " + e.kWhy)
 		default:
 			candidates = append(candidates, dated{due: e.kevDue, Candidate: finding.Candidate{
-				Rule: "KEV/cisa-due", Start: e.kDay.date(), Due: e.kevDue.date(),
+				Rule: "KEV/cisa-due", Start: e.kDate, Due: e.kevDue.date(),
 				Why: "KEV: CISA's own due date, the asset is exposed",
 			}})
 		}
@@ -100,7 +100,7 @@ func (e *evaluation) afterK(id, why string, n int) dated {
 		c.at = e.k.Add(days(n))
 		c.due = lastDay(c.at, e.p.Zone)
 	}
-	c.Candidate = finding.Candidate{Rule: id, Start: e.kDay.date(), Due: c.due.date(), Why: why}
+	c.Candidate = finding.Candidate{Rule: id, Start: e.kDate, Due: c.due.date(), Why: why}
 	return c
 }
 

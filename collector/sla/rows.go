@@ -49,17 +49,41 @@ func (e *evaluation) chooseCalendar() *Calendar {
 	}
 }
 
-// row is a cell of the timelines that applies, with its rule id.
+// row is a cell of the timelines that applies.
 type row struct {
-	id    string
-	table string // "§7.1"
-	label string // "high, internal production"
-	cell  Cell
+	section string // "7.1"
+	sev     finding.Severity
+	// scope is the column or class in the rule id, words the same for people;
+	// both are empty where a table has one column. A class stands before the
+	// severity, a column after it.
+	scope, words string
+	classFirst   bool
+	cell         Cell
+}
+
+// id is the rule id: "7.1/high/production", "7.3/image/high", "7.4/high".
+func (r row) id() string {
+	switch {
+	case r.scope == "":
+		return r.section + "/" + string(r.sev)
+	case r.classFirst:
+		return r.section + "/" + r.scope + "/" + string(r.sev)
+	default:
+		return r.section + "/" + string(r.sev) + "/" + r.scope
+	}
+}
+
+// text is the row in words: "§7.1 high, internal production: ".
+func (r row) text() string {
+	if r.words == "" {
+		return "§" + r.section + " " + string(r.sev) + ": "
+	}
+	return "§" + r.section + " " + string(r.sev) + ", " + r.words + ": "
 }
 
 // rows are the rows of a severity that bind the asset.
 func (e *evaluation) rows(sev finding.Severity) ([]row, error) {
-	var rows []row
+	rows := make([]row, 0, 2)
 	switch a := e.in.Asset; a.Class {
 	case Compute:
 		rows = e.tableRow(rows, "7.1", e.p.Timelines.Compute, sev, e.column)
@@ -74,7 +98,7 @@ func (e *evaluation) rows(sev finding.Severity) ([]row, error) {
 		if a.Environment == NonProduction && !e.p.Switches.CodeNonProductionAsCode {
 			rows = e.tableRow(rows, "7.1", e.p.Timelines.Compute, sev, ColumnNonProduction)
 		} else if cell := e.p.Timelines.Code[sev]; cell.Kind != NoCell {
-			rows = append(rows, row{"7.4/" + string(sev), "§7.4", string(sev), cell})
+			rows = append(rows, row{section: "7.4", sev: sev, cell: cell})
 		}
 	case Golden:
 	}
@@ -89,12 +113,7 @@ func (e *evaluation) tableRow(rows []row, section string, t Table, sev finding.S
 	if cell.Kind == NoCell {
 		return rows
 	}
-	return append(rows, row{
-		id:    section + "/" + string(sev) + "/" + string(col),
-		table: "§" + section,
-		label: string(sev) + ", " + columnWords(col),
-		cell:  cell,
-	})
+	return append(rows, row{section: section, sev: sev, scope: string(col), words: columnWords(col), cell: cell})
 }
 
 // imageRows are the rows of a digest wherever it is held: registry and running.
@@ -113,7 +132,7 @@ func (e *evaluation) imageRows(sev finding.Severity) []row {
 			line, words = e.p.Timelines.Workload, "running workload"
 		}
 		if cell := line[sev]; cell.Kind != NoCell {
-			rows = append(rows, row{"7.3/" + string(c) + "/" + string(sev), "§7.3", string(sev) + ", " + words, cell})
+			rows = append(rows, row{section: "7.3", sev: sev, scope: string(c), words: words, classFirst: true, cell: cell})
 		}
 	}
 	return rows
@@ -137,12 +156,14 @@ func columnWords(c Column) string {
 // rowCandidates are the dates of the asset's own rows. awaiting is true when a
 // row gives no date because there is no fix yet.
 func (e *evaluation) rowCandidates(rows []row) (candidates []dated, awaiting bool) {
+	candidates = make([]dated, 0, 8)
 	for _, r := range rows {
 		switch r.cell.Kind {
 		case Days:
-			candidates = append(candidates, e.daysCandidate(r, r.id))
+			candidates = append(candidates, e.daysCandidate(r, r.id()))
 		case CycleOrDays:
-			candidates = append(candidates, e.eitherCandidates(r)...)
+			cycle, days := e.eitherCandidates(r)
+			candidates = append(candidates, cycle, days)
 		case NextCycle:
 			c, ok := e.nextAvailable(r)
 			if !ok {
@@ -157,7 +178,7 @@ func (e *evaluation) rowCandidates(rows []row) (candidates []dated, awaiting boo
 }
 
 func (e *evaluation) daysCandidate(r row, id string) dated {
-	why := r.table + " " + r.label + ": " + daysWords(r.cell.Days) + " from " + e.startWhy
+	why := r.text() + daysWords(r.cell.Days) + " from " + e.startWhy
 	return e.afterDays(id, why, r.cell.Days)
 }
 
@@ -168,20 +189,20 @@ func (e *evaluation) afterDays(id, why string, n int) dated {
 		c.at = e.start.Add(days(n))
 		c.due = lastDay(c.at, e.p.Zone)
 	}
-	c.Candidate = finding.Candidate{Rule: id, Start: e.startDay.date(), Due: c.due.date(), Why: why}
+	c.Candidate = finding.Candidate{Rule: id, Start: e.startDate, Due: c.due.date(), Why: why}
 	return c
 }
 
 func (e *evaluation) cycleCandidate(r row, id string, window int, from string) dated {
 	due := e.calendar.lastDays[window]
-	why := r.table + " " + r.label + ": the next window of calendar " + e.calendar.name + " after " + from + " ends on this day"
-	return dated{due: due, Candidate: finding.Candidate{Rule: id, Start: e.startDay.date(), Due: due.date(), Why: why}}
+	why := r.text() + "the next window of calendar " + e.calendar.name + " after " + from + " ends on this day"
+	return dated{due: due, Candidate: finding.Candidate{Rule: id, Start: e.startDate, Due: due.date(), Why: why}}
 }
 
 // eitherCandidates reads "next cycle or N days" by the switch cycle_or_days.
-func (e *evaluation) eitherCandidates(r row) []dated {
-	cycle := e.cycleCandidate(r, r.id+"/cycle", e.cycle, e.startWhy)
-	days := e.daysCandidate(r, r.id+"/days")
+func (e *evaluation) eitherCandidates(r row) (cycle, days dated) {
+	cycle = e.cycleCandidate(r, r.id()+"/cycle", e.cycle, e.startWhy)
+	days = e.daysCandidate(r, r.id()+"/days")
 	switch e.p.Switches.CycleOrDays {
 	case Target:
 		cycle.Advisory = true
@@ -196,7 +217,7 @@ func (e *evaluation) eitherCandidates(r row) []dated {
 		}
 	default: // earliest: both bind
 	}
-	return []dated{cycle, days}
+	return cycle, days
 }
 
 func (e *evaluation) laterThan(a, b dated) bool {
@@ -213,14 +234,14 @@ func (e *evaluation) nextAvailable(r row) (dated, bool) {
 		if e.fixAfterStart() {
 			from = "the fix became available on " + dayOf(e.in.Clock.Available, e.p.Zone).String()
 		}
-		return e.cycleCandidate(r, r.id, e.fixCycle, from), true
+		return e.cycleCandidate(r, r.id(), e.fixCycle, from), true
 	}
 	n := e.p.Switches.AwaitingFixBackstopDays
 	if n == 0 {
 		return dated{}, false
 	}
-	why := r.table + " " + r.label + ": no fix yet, backstop of " + daysWords(n) + " from " + e.startWhy
-	return e.afterDays(r.id+"/backstop", why, n), true
+	why := r.text() + "no fix yet, backstop of " + daysWords(n) + " from " + e.startWhy
+	return e.afterDays(r.id()+"/backstop", why, n), true
 }
 
 // lowerSeverities looks at the rows of lower severities. With the switch
