@@ -185,6 +185,15 @@ func (c *Config) environment(environ []string) error {
 	return errors.Join(faults...)
 }
 
+// Set sets one field by the name its variable has after EnvPrefix; flags use it.
+func (c *Config) Set(variable, value string) error {
+	set, known := c.variables()[variable]
+	if !known {
+		return fmt.Errorf("no field %s", variable)
+	}
+	return set(value)
+}
+
 func text(to *string) func(string) error {
 	return func(s string) error { *to = s; return nil }
 }
@@ -305,20 +314,25 @@ func checkHTTP(s string) error {
 
 // checkLabels holds labels to what a report may carry, see schema.
 func checkLabels(labels map[string]string) []error {
-	const maxLabel = 256
+	const maxKey, maxValue = 256, 1024
 	var faults []error
 	if len(labels) > schema.MaxLabels {
 		faults = append(faults, fmt.Errorf("labels: %d of them, at most %d", len(labels), schema.MaxLabels))
 	}
 	for _, key := range slices.Sorted(maps.Keys(labels)) {
-		for what, s := range map[string]string{"key": key, "value": labels[key]} {
-			if len(s) > maxLabel || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
-				faults = append(faults, fmt.Errorf("labels: the %s of %.80q must be at most %d bytes of text without control characters", what, key, maxLabel))
-			}
-		}
 		if key == "" {
 			faults = append(faults, errors.New("labels: a key is empty"))
 		}
+		if !plain(key, maxKey) {
+			faults = append(faults, fmt.Errorf("labels: key %.80q must be at most %d bytes without control characters", key, maxKey))
+		}
+		if !plain(labels[key], maxValue) {
+			faults = append(faults, fmt.Errorf("labels: value of %.80q must be at most %d bytes without control characters", key, maxValue))
+		}
 	}
 	return faults
+}
+
+func plain(s string, limit int) bool {
+	return len(s) <= limit && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
