@@ -51,7 +51,8 @@ func read(text io.Reader, b *advisory.Batch) error {
 	header := false
 	var ids []string
 	var scores []advisory.EPSS
-	lines := bufio.NewScanner(text)
+	src := &source{r: text}
+	lines := bufio.NewScanner(src)
 	lines.Buffer(make([]byte, 0, 4096), 4096)
 	n, date := 0, ""
 	for lines.Scan() {
@@ -80,6 +81,9 @@ func read(text io.Reader, b *advisory.Batch) error {
 			return &unpack.LimitError{What: "the number of rows", Limit: maxRows}
 		}
 		id, e, err := row(line, cols, header)
+		if err != nil && src.err != nil {
+			err = src.err // the row is cut off because the stream is
+		}
 		if err != nil {
 			return fmt.Errorf("line %d: %w", n, err)
 		}
@@ -93,6 +97,20 @@ func read(text io.Reader, b *advisory.Batch) error {
 		return errors.New("there is no row")
 	}
 	return fill(ids, slices.Clip(scores), b)
+}
+
+// source remembers why a stream ended before its end.
+type source struct {
+	r   io.Reader
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.err = err
+	}
+	return n, err
 }
 
 func fill(ids []string, scores []advisory.EPSS, b *advisory.Batch) error {
