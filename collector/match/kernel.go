@@ -76,7 +76,7 @@ func (k *kernels) gap() (schema.Gap, bool) {
 	if k.running == "" || k.owned {
 		return schema.Gap{}, false
 	}
-	return schema.Gap{Extractor: "kernel", Kind: "unowned", Detail: "running kernel " + k.running + " belongs to no installed package; what it is exposed to is not known"}, true
+	return schema.Gap{Extractor: "kernel", Kind: schema.GapUnowned, Detail: "running kernel " + k.running + " belongs to no installed package; what it is exposed to is not known"}, true
 }
 
 // runs reports whether a kernel's part is of the kernel release that runs.

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/patchproof/patchproof/collector/advisory"
+	"github.com/patchproof/patchproof/collector/feed"
+	"github.com/patchproof/patchproof/collector/finding"
+	"github.com/patchproof/patchproof/collector/inventory"
+	"github.com/patchproof/patchproof/collector/match"
+)
+
+func newMatchCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "match --sbom FILE | --report FILE --feed PATH...",
+		Short: "match an SBOM or a report against feeds, without a server",
+		Long: `Match what is on one host or image against advisories and facts from files.
+
+  --sbom takes CycloneDX JSON. --report takes what 'patchproof-agent inventory -o json'
+  prints, or a statement with its packages. --feed takes what 'patchproof feed import'
+  does, and may be given several times: advisories, KEV, EPSS, CVE records.
+
+With --fail-on the exit status is 3 when a finding of that severity or above is
+found. It is 3 as well when something could not be judged: a release that no feed
+covers, a comparison that cannot be made. What was not judged never passes.`,
+		Args: cobra.NoArgs,
+	}
+	var in matchInput
+	var feeds []string
+	var failOn string
+	cmd.Flags().StringVar(&in.sbom, "sbom", "", "CycloneDX JSON `FILE`; - is standard input")
+	cmd.Flags().StringVar(&in.report, "report", "", "inventory or statement JSON `FILE`; - is standard input")
+	cmd.Flags().StringArrayVar(&feeds, "feed", nil, "file or directory of a feed (`PATH`, may be repeated)")
+	cmd.Flags().StringVar(&failOn, "fail-on", "", "exit with 3 at this `SEVERITY` or above: critical, high, medium, low")
+	out := outputFlag(cmd, "table", "json", "csv")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := checkMatchFlags(in, feeds, failOn); err != nil {
+			return err
+		}
+		found, err := matchOnce(in, feeds, cmd.InOrStdin())
+		if err != nil {
+			return err
+		}
+		if err := found.write(cmd.OutOrStdout(), *out); err != nil {
+			return err
+		}
+		found.warn(cmd.ErrOrStderr())
+		return found.gate(finding.Severity(failOn))
+	}
+	return cmd
+}
+
+func checkMatchFlags(in matchInput, feeds []string, failOn string) error {
+	if (in.sbom == "") == (in.report == "") {
+		return usage(errors.New("give one of --sbom and --report"))
+	}
+	if len(feeds) == 0 {
+		return usage(errors.New("give at least one --feed: without advisories nothing can be judged"))
+	}
+	if failOn != "" && finding.Severity(failOn).Rank() == 0 {
+		return usage(fmt.Errorf("--fail-on %q: want one of critical, high, medium, low", failOn))
+	}
+	return nil
+}
+
+// matchOnce reads the input, then the feeds for its releases, and matches.
+func matchOnce(in matchInput, feeds []string, stdin io.Reader) (*matchAnswer, error) {
+	subject, err := in.read(stdin)
+	if err != nil {
+		return nil, err
+	}
+	releases := map[inventory.Release]bool{}
+	for _, s := range subject.states {
+		releases[s.Release] = true
+	}
+	opts := feed.Options{Keep: func(r inventory.Release) bool { return releases[r] }}
+	var advs []advisory.Advisory
+	facts := map[string]advisory.Facts{}
+	for _, path := range feeds {
+		batches, err := feed.Load(path, opts)
+		if err != nil {
+			return nil, err
+		}
+		for i := range batches {
+			advs = append(advs, batches[i].Advisories...)
+			for _, f := range batches[i].Facts {
+				facts[f.Vulnerability] = mergeFacts(facts[f.Vulnerability], f)
+			}
+		}
+	}
+	a := &matchAnswer{subject: subject}
+	for _, s := range subject.states {
+		a.take(match.NewIndex(s.Release, advs).Match(s), s.Release, facts)
+	}
+	a.finish()
+	return a, nil
+}
+
+// mergeFacts adds the facts of another feed on the same vulnerability.
+func mergeFacts(a, b advisory.Facts) advisory.Facts {
+	if a.Vulnerability == "" {
+		return b
+	}
+	a.Scores = append(slices.Clip(a.Scores), b.Scores...)
+	if b.KEV != nil {
+		a.KEV = b.KEV
+	}
+	if b.EPSS != nil && (a.EPSS == nil || b.EPSS.Date >= a.EPSS.Date) {
+		a.EPSS = b.EPSS
+	}
+	if b.SSVC != nil {
+		a.SSVC = b.SSVC
+	}
+	return a
+}
+
+// gate is the policy's answer. It fails closed: what was not judged is not
+// below any severity.
+func (a *matchAnswer) gate(failOn finding.Severity) error {
+	if failOn == "" {
+		return nil
+	}
+	n := 0
+	for _, f := range a.Findings {
+		if f.Severity.Rank() >= failOn.Rank() {
+			n++
+		}
+	}
+	var why []string
+	if n > 0 {
+		why = append(why, fmt.Sprintf("%s %s or above", plural(n, "finding"), failOn))
+	}
+	if u := len(a.Undetermined); u > 0 {
+		why = append(why, strconv.Itoa(u)+" undetermined")
+	}
+	if a.Uncovered {
+		why = append(why, "not everything is covered by the feeds")
+	}
+	if len(why) == 0 {
+		return nil
+	}
+	return &statusError{code: exitPolicy, err: errors.New("policy says no: " + strings.Join(why, "; "))}
+}
+
+func plural(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return strconv.Itoa(n) + " " + noun
+}
