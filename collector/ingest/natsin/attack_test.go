@@ -46,8 +46,12 @@ func TestHostReachesOnlyItsOwnSubjects(t *testing.T) {
 			return err
 		},
 		"read_reports": func(nc *nats.Conn) error { _, err := nc.SubscribeSync(schema.SubjectReportsAll); return err },
-		"read_all":     func(nc *nats.Conn) error { _, err := nc.SubscribeSync(">"); return err },
-		"deliveries":   func(nc *nats.Conn) error { _, err := nc.SubscribeSync("$JS.>"); return err },
+		"inbox_of_another": func(nc *nats.Conn) error {
+			_, err := nc.SubscribeSync("_INBOX." + other.TransportKey() + ".x")
+			return err
+		},
+		"read_all":   func(nc *nats.Conn) error { _, err := nc.SubscribeSync(">"); return err },
+		"deliveries": func(nc *nats.Conn) error { _, err := nc.SubscribeSync("$JS.>"); return err },
 	} {
 		t.Run(name, func(t *testing.T) {
 			nc := h.Connect(t, r.broker, quiet)

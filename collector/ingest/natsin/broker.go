@@ -56,7 +56,8 @@ const DefaultMaxStore = 4 << 30
 type Broker struct {
 	server *server.Server
 	secret string
-	log    *slog.Logger
+	// fatal holds the first thing the server could not go on from.
+	fatal chan error
 }
 
 // accounts keeps hosts out of JetStream: the stream lives in COLLECTOR; HOSTS
@@ -91,13 +92,13 @@ func StartBroker(ctx context.Context, o BrokerOptions) (*Broker, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("start broker: %w", err)
 	}
-	b := &Broker{secret: rand.Text(), log: o.Log.With("component", "broker")}
-	door := &gate{secret: b.secret, loopback: o.Listen != ""}
+	b := &Broker{secret: rand.Text(), fatal: make(chan error, 1)}
+	door := &gate{secret: b.secret}
 	opts.CustomClientAuthentication = door
 	if b.server, err = server.NewServer(opts); err != nil {
 		return nil, fmt.Errorf("start broker: %w", err)
 	}
-	b.server.SetLoggerV2(serverLog{b.log}, false, false, false)
+	b.server.SetLoggerV2(serverLog{o.Log.With("component", "broker"), b.fatal}, false, false, false)
 	if err := door.resolve(b.server); err != nil {
 		return nil, fmt.Errorf("start broker: %w", err)
 	}
@@ -180,13 +181,15 @@ func CheckLoopback(addr string) error {
 }
 
 func (b *Broker) awaitReady(ctx context.Context) error {
-	deadline := time.Now().Add(startTimeout) //nolint:forbidigo // bounds a start, decides nothing
-	for !b.server.ReadyForConnections(100 * time.Millisecond) {
-		if err := ctx.Err(); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for !b.server.ReadyForConnections(10 * time.Millisecond) {
+		select {
+		case err := <-b.fatal:
 			return err
-		}
-		if time.Now().After(deadline) { //nolint:forbidigo // as above
-			return fmt.Errorf("not ready after %v; another process may hold the address", startTimeout)
+		case <-ctx.Done():
+			return fmt.Errorf("wait until it serves: %w", ctx.Err())
+		default:
 		}
 	}
 	if !b.server.JetStreamEnabled() {
@@ -261,16 +264,26 @@ func (b *Broker) Close() {
 	b.server.WaitForShutdown()
 }
 
-// serverLog hands the broker's log lines to slog.
-type serverLog struct{ log *slog.Logger }
+// serverLog hands the broker's log lines to slog. What it calls fatal would end
+// a server of its own; here it ends the start.
+type serverLog struct {
+	log   *slog.Logger
+	fatal chan<- error
+}
 
 func (l serverLog) Noticef(f string, v ...any) { l.line(slog.LevelDebug, f, v) }
 func (l serverLog) Warnf(f string, v ...any)   { l.line(slog.LevelWarn, f, v) }
 func (l serverLog) Errorf(f string, v ...any)  { l.line(slog.LevelError, f, v) }
-func (l serverLog) Fatalf(f string, v ...any)  { l.line(slog.LevelError, f, v) }
 func (l serverLog) Debugf(f string, v ...any)  { l.line(slog.LevelDebug, f, v) }
 func (l serverLog) Tracef(string, ...any)      {}
 
+func (l serverLog) Fatalf(format string, v ...any) {
+	select {
+	case l.fatal <- fmt.Errorf(format, v...):
+	default:
+	}
+}
+
 func (l serverLog) line(level slog.Level, format string, v []any) {
-	l.log.Log(context.Background(), level, "broker says", "text", fmt.Sprintf(format, v...)) //nolint:contextcheck // the broker has no context to give
+	l.log.Log(context.Background(), level, "broker says", "text", fmt.Sprintf(format, v...))
 }

@@ -20,7 +20,6 @@ const collectorUser = "collector"
 // publish reports and read receipts, which are signed, and nothing else.
 type gate struct {
 	secret           string
-	loopback         bool
 	collector, hosts *server.Account
 }
 
@@ -62,19 +61,17 @@ func (g *gate) Check(c server.ClientAuthentication) bool {
 // host is a user that may publish reports of a transport key and read its
 // receipts; "*" is every key.
 func (g *gate) host(key string) *server.User {
-	name := key
+	// The broker's acknowledgements of publishes come to an inbox.
+	name, inbox := key, "_INBOX."+key+".>"
 	if key == "*" {
-		name = "anonymous"
+		name, inbox = "anonymous", "_INBOX.>"
 	}
 	return &server.User{
 		Username: name,
 		Account:  g.hosts,
 		Permissions: &server.Permissions{
-			Publish: &server.SubjectPermission{Allow: []string{schema.ReportSubject(key)}},
-			// The broker's acknowledgements of publishes come to an inbox.
-			Subscribe: &server.SubjectPermission{Allow: []string{
-				schema.ReceiptSubject(key), "_INBOX.>", "_INBOX_" + key + ".>",
-			}},
+			Publish:   &server.SubjectPermission{Allow: []string{schema.ReportSubject(key)}},
+			Subscribe: &server.SubjectPermission{Allow: []string{schema.ReceiptSubject(key), inbox}},
 		},
 	}
 }

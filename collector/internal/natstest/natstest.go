@@ -149,7 +149,7 @@ func (h *Host) Chain(t testing.TB, n int) (raws [][]byte, ids []string) {
 // transport key.
 func (h *Host) Connect(t testing.TB, b *natsin.Broker, opts ...nats.Option) *nats.Conn {
 	t.Helper()
-	nc, err := b.ConnectHost(append([]nats.Option{h.Identity()}, opts...)...)
+	nc, err := b.ConnectHost(append([]nats.Option{h.Identity(), h.Inbox()}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,6 +159,9 @@ func (h *Host) Connect(t testing.TB, b *natsin.Broker, opts ...nats.Option) *nat
 
 // Identity makes a connection this host's.
 func (h *Host) Identity() nats.Option { return nats.Nkey(h.TransportKey(), h.Transport.Sign) }
+
+// Inbox puts replies below the prefix this host may read.
+func (h *Host) Inbox() nats.Option { return nats.CustomInboxPrefix("_INBOX." + h.TransportKey()) }
 
 // Sender publishes a host's envelopes until each has a receipt, as an agent does.
 type Sender struct {

@@ -1,0 +1,65 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/patchproof/patchproof/collector/evidence"
+	"github.com/patchproof/patchproof/collector/policy"
+	"github.com/patchproof/patchproof/collector/store"
+	"github.com/patchproof/patchproof/collector/trust"
+	"github.com/patchproof/patchproof/schema"
+)
+
+// firstTokenName names the token that is made on first start.
+const firstTokenName = "first"
+
+// byStart says in evidence that nobody asked for an act but the first start.
+const byStart = "first start"
+
+// firstPolicy applies the shipped standard when no policy was ever applied.
+func (c *collector) firstPolicy(ctx context.Context) error {
+	_, err := c.store.CurrentPolicy(ctx)
+	if !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	p, source := policy.Default()
+	record := store.PolicyRecord{Digest: p.Digest, Source: source, AppliedAt: schema.Timestamp(c.o.Now())}
+	leaf, err := evidence.PolicyLeaf(record, byStart)
+	if err != nil {
+		return fmt.Errorf("apply the shipped policy: %w", err)
+	}
+	if _, err := c.store.ApplyPolicy(ctx, record, leaf); err != nil {
+		return fmt.Errorf("apply the shipped policy: %w", err)
+	}
+	c.log.Info("shipped policy applied", "digest", p.Digest)
+	return nil
+}
+
+// firstToken makes an API token when there is none. The file comes before the
+// row: a start that is cut short in between makes another, and nobody is left
+// with a token known by its hash alone.
+func (c *collector) firstToken(ctx context.Context) error {
+	tokens, err := c.store.Tokens(ctx)
+	if err != nil || len(tokens) > 0 {
+		return err
+	}
+	text, hash, err := trust.NewToken()
+	if err != nil {
+		return fmt.Errorf("make the first token: %w", err)
+	}
+	if err := replaceFile(c.data.path(TokenFile), []byte(text+"\n")); err != nil {
+		return fmt.Errorf("write the first token: %w", err)
+	}
+	t := store.Token{Name: firstTokenName, Hash: hash, CreatedAt: schema.Timestamp(c.o.Now())}
+	leaf, err := evidence.TokenLeaf(t, byStart)
+	if err != nil {
+		return fmt.Errorf("record the first token: %w", err)
+	}
+	if err := c.store.AddToken(ctx, t, leaf); err != nil {
+		return fmt.Errorf("record the first token: %w", err)
+	}
+	c.log.Info("first token written", "path", c.data.path(TokenFile))
+	return nil
+}
