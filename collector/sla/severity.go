@@ -17,7 +17,7 @@ var defaultSeverity = SeverityRules{
 		"critical":  finding.Critical,
 		"important": finding.High, "high": finding.High,
 		"moderate": finding.Medium, "medium": finding.Medium,
-		"low": finding.Low, "negligible": finding.Low, "unimportant": finding.Low,
+		"low": finding.Low, "negligible": finding.Low, "unimportant": finding.Low, "none": finding.Low,
 	},
 }
 
