@@ -12,7 +12,7 @@
 //     and the last checkpoint.
 //   - Two checkpoints under one origin never contradict each other: a log that
 //     lost leaves it had signed (a restored backup) goes on under a new epoch,
-//     which is part of the origin, see [Log.Resume].
+//     which is part of the origin, see [OpenLog].
 //
 // Specifications: RFC 6962 (tree and leaf hash), https://c2sp.org/tlog-checkpoint,
 // https://c2sp.org/signed-note.

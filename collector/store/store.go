@@ -160,6 +160,29 @@ type Head struct {
 	Agent       string
 }
 
+// Head is what r says of its asset when it is the latest report.
+func (r Report) Head() Head {
+	st := r.Statement
+	h := Head{
+		ReportID: r.ID, Sequence: r.Sequence,
+		CollectedAt: r.CollectedAt.UTC().Truncate(time.Microsecond), ReceivedAt: r.ReceivedAt.UTC().Truncate(time.Microsecond),
+		Release: r.Release, Kernel: r.Kernel, SetDigest: r.SetDigest, Complete: r.Complete,
+		Hostname: st.Host.Hostname, OSName: st.OS.PrettyName, Arch: st.Host.Arch, Agent: st.Agent.Version,
+	}
+	if h.OSName == "" {
+		h.OSName = st.OS.Name
+	}
+	if st.Cloud != nil {
+		h.InstanceID, h.AccountID, h.Region = st.Cloud.InstanceID, st.Cloud.AccountID, st.Cloud.Region
+	}
+	for _, p := range st.Parts {
+		if p.Name == schema.PartPackages {
+			h.Packages = p.Count
+		}
+	}
+	return h
+}
+
 // Assets keeps the hosts we track and whose keys we trust.
 type Assets interface {
 	// TrustKey records a new asset for a key, with its leaf. ErrExists when the key
@@ -220,6 +243,8 @@ type Quarantine interface {
 	ReleaseQuarantined(ctx context.Context, digest string) error
 	// QuarantineKeys lists the keys with envelopes held for a reason, with counts.
 	QuarantineKeys(ctx context.Context, reason string) (map[string]int64, error)
+	// QuarantineUse returns how many envelopes are held, and their bytes.
+	QuarantineUse(ctx context.Context) (envelopes, bytes int64, err error)
 	// DroppedEnvelopes lists the counters, greatest first.
 	DroppedEnvelopes(ctx context.Context) ([]Dropped, error)
 }
@@ -329,6 +354,12 @@ type FindingQuery struct {
 	After string
 }
 
+// FindingVersion is a finding as it was recorded under a leaf.
+type FindingVersion struct {
+	Leaf    int64
+	Finding finding.Finding
+}
+
 // Findings answers questions on findings.
 type Findings interface {
 	// ListFindings orders by urgency: running first, then due instant (none last),
@@ -337,6 +368,14 @@ type Findings interface {
 	Finding(ctx context.Context, id string) (finding.Finding, error)
 	UndeterminedOf(ctx context.Context, asset string) ([]finding.Undetermined, error)
 	CountUndetermined(ctx context.Context) (int, error)
+	// RecordedFindings returns the findings recorded under an assessment's leaf, as
+	// they then stood, by id.
+	RecordedFindings(ctx context.Context, leaf int64) ([]finding.Finding, error)
+	// FindingHistory returns every recorded state of a finding, oldest first.
+	FindingHistory(ctx context.Context, id string) ([]FindingVersion, error)
+	// CheckFindings calls fault for each finding that does not stand where the
+	// newest recorded state of it says.
+	CheckFindings(ctx context.Context, fault func(id, what string)) error
 	// VulnerabilitiesWithFindings lists the vulnerabilities some running finding has.
 	VulnerabilitiesWithFindings(ctx context.Context) (map[string]struct{}, error)
 }

@@ -208,6 +208,15 @@ func (s *Store) QuarantineKeys(ctx context.Context, reason string) (map[string]i
 	return keys, nil
 }
 
+// QuarantineUse returns how many envelopes are held, and their bytes.
+func (s *Store) QuarantineUse(ctx context.Context) (envelopes, bytes int64, err error) {
+	err = s.reader.NewRaw("SELECT envelopes, bytes FROM quarantine_use WHERE key = ?", everyone).Scan(ctx, &envelopes, &bytes)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return 0, 0, fmt.Errorf("read quarantine: %w", err)
+	}
+	return envelopes, bytes, nil
+}
+
 // DroppedEnvelopes lists the counters of envelopes that were over the limits,
 // greatest first.
 func (s *Store) DroppedEnvelopes(ctx context.Context) ([]store.Dropped, error) {

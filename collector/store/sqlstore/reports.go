@@ -10,7 +10,6 @@ import (
 
 	"github.com/patchproof/patchproof/collector/inventory"
 	"github.com/patchproof/patchproof/collector/store"
-	"github.com/patchproof/patchproof/schema"
 )
 
 // stateRow is a report without what makes it heavy.
@@ -183,7 +182,7 @@ func advanceHead(ctx context.Context, tx bun.Tx, r store.Report) error {
 	if err != nil {
 		return err
 	}
-	head, err := toJSON(headOf(r))
+	head, err := toJSON(r.Head())
 	if err != nil {
 		return err
 	}
@@ -192,27 +191,6 @@ func advanceHead(ctx context.Context, tx bun.Tx, r store.Report) error {
 		WHERE id = ? AND (head IS NULL OR head_sequence < ?)`,
 		head, seq, r.Release.String(), r.Statement.TransportKey, r.Asset, seq).Exec(ctx)
 	return err
-}
-
-func headOf(r store.Report) store.Head {
-	st := r.Statement
-	h := store.Head{
-		ReportID: r.ID, Sequence: r.Sequence, CollectedAt: exact(r.CollectedAt), ReceivedAt: exact(r.ReceivedAt),
-		Release: r.Release, Kernel: r.Kernel, SetDigest: r.SetDigest, Complete: r.Complete,
-		Hostname: st.Host.Hostname, OSName: st.OS.PrettyName, Arch: st.Host.Arch, Agent: st.Agent.Version,
-	}
-	if h.OSName == "" {
-		h.OSName = st.OS.Name
-	}
-	if st.Cloud != nil {
-		h.InstanceID, h.AccountID, h.Region = st.Cloud.InstanceID, st.Cloud.AccountID, st.Cloud.Region
-	}
-	for _, p := range st.Parts {
-		if p.Name == schema.PartPackages {
-			h.Packages = p.Count
-		}
-	}
-	return h
 }
 
 // Report returns a report with its statement (without bodies) and raw envelope.
@@ -273,7 +251,7 @@ func (row reportRow) report() (store.Report, error) {
 		return r, err
 	}
 	r.Raw = row.Raw
-	if err := fromJSON(row.Statement, &r.Statement); err != nil {
+	if err := fromJSONStrict(row.Statement, &r.Statement); err != nil {
 		return r, fmt.Errorf("report %s: statement: %w", row.ID, err)
 	}
 	return r, nil
@@ -286,7 +264,7 @@ func (row stateRow) state() (store.Report, error) {
 		Release:   inventory.Release{Distro: row.Distro, Version: row.DistroVersion},
 		SetDigest: row.SetDigest, Complete: row.Complete, Road: row.Road, LeafIndex: row.Leaf,
 	}
-	if err := fromJSON(row.Kernel, &r.Kernel); err != nil {
+	if err := fromJSONStrict(row.Kernel, &r.Kernel); err != nil {
 		return r, fmt.Errorf("report %s: kernel: %w", row.ID, err)
 	}
 	return r, nil

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"strings"
 	"time"
@@ -40,6 +41,21 @@ func fromJSON(text string, v any) error {
 		return nil
 	}
 	return json.Unmarshal([]byte(text), v)
+}
+
+// fromJSONStrict is fromJSON for what the evidence log bears witness to: a name
+// that we never wrote is an alteration, not something to pass over. Fields of
+// such types are only ever added, so it reads what older versions wrote.
+func fromJSONStrict(text string, v any) error {
+	dec := json.NewDecoder(strings.NewReader(text))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("text after the JSON value")
+	}
+	return nil
 }
 
 // words makes free text, which may quote hostile bytes, fit for a text column:

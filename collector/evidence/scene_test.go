@@ -1,0 +1,307 @@
+package evidence_test
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base32"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/patchproof/patchproof/collector/advisory"
+	"github.com/patchproof/patchproof/collector/evidence"
+	"github.com/patchproof/patchproof/collector/finding"
+	"github.com/patchproof/patchproof/collector/inventory"
+	"github.com/patchproof/patchproof/collector/sla"
+	"github.com/patchproof/patchproof/collector/store"
+	"github.com/patchproof/patchproof/collector/store/sqlstore"
+	"github.com/patchproof/patchproof/collector/trust"
+	"github.com/patchproof/patchproof/schema"
+	"github.com/patchproof/patchproof/schema/envelope"
+)
+
+// now is the collector's clock in these tests.
+var now = time.Date(2026, 3, 2, 9, 30, 0, 123456000, time.UTC)
+
+// scene is a collector's record with real envelopes, made by the roles
+// themselves.
+type scene struct {
+	t     testing.TB
+	dir   string
+	store *sqlstore.Store
+	keys  *trust.Keys
+	hosts map[string]*host
+}
+
+// host is what an agent knows of itself.
+type host struct {
+	id       string
+	key      ed25519.PrivateKey
+	sequence uint64
+	previous string
+}
+
+func newScene(t testing.TB) *scene {
+	t.Helper()
+	s := &scene{t: t, dir: t.TempDir(), hosts: map[string]*host{}}
+	keys, err := trust.OpenKeys(filepath.Join(s.dir, "keys"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.keys = keys
+	s.open()
+	return s
+}
+
+func (s *scene) db() string   { return filepath.Join(s.dir, "patchproof.db") }
+func (s *scene) head() string { return filepath.Join(s.dir, "log.head") }
+
+func (s *scene) open() {
+	s.t.Helper()
+	st, err := sqlstore.Open(s.t.Context(), s.db())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.store = st
+	s.t.Cleanup(func() { _ = st.Close() })
+}
+
+// log opens the evidence log, as a start of the collector does.
+func (s *scene) log() *evidence.Log {
+	s.t.Helper()
+	l, err := evidence.OpenLog(s.t.Context(), evidence.Options{
+		Store: s.store, Signer: s.keys.Log, Verifier: s.keys.LogVerifier, HeadFile: s.head(), Now: func() time.Time { return now },
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return l
+}
+
+func (s *scene) integrate(l *evidence.Log) store.Checkpoint {
+	s.t.Helper()
+	c, err := l.Integrate(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return c
+}
+
+func (s *scene) verify() evidence.Report {
+	s.t.Helper()
+	v := evidence.Verifier{Store: s.store, Key: s.keys.LogVerifier, HeadFile: s.head()}
+	r, err := v.Verify(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return r
+}
+
+func (s *scene) wantOK() evidence.Report {
+	s.t.Helper()
+	r := s.verify()
+	if !r.OK {
+		s.t.Fatalf("not ok:\n%s", r.Summary())
+	}
+	return r
+}
+
+func must[T any](t testing.TB) func(v T, err error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func (s *scene) leaf(l store.Leaf, err error) store.Leaf {
+	s.t.Helper()
+	return must[store.Leaf](s.t)(l, err)
+}
+
+func (s *scene) trust(id string) *host {
+	s.t.Helper()
+	seed := sha256.Sum256([]byte(id))
+	h := &host{id: id, key: ed25519.NewKeyFromSeed(seed[:])}
+	a := store.Asset{
+		ID: id, Name: "host " + id, Key: schema.KeyID(h.public()), TrustedAt: now,
+		Attributes: store.Attributes{Class: sla.Compute, Exposure: sla.Internal, Environment: sla.Production},
+	}
+	must[int64](s.t)(s.store.TrustKey(s.t.Context(), a, s.leaf(evidence.TrustLeaf(a, "cli", now))))
+	s.hosts[id] = h
+	return h
+}
+
+func (h *host) public() ed25519.PublicKey { return h.key.Public().(ed25519.PublicKey) }
+
+// next makes the host's next sealed report and the row the door makes of it.
+func (s *scene) next(h *host, text string) store.Report {
+	s.t.Helper()
+	h.sequence++
+	st := &schema.Report{
+		Sequence: h.sequence, Previous: h.previous, CollectedAt: now.Truncate(time.Second).Add(time.Duration(h.sequence) * time.Minute),
+		TransportKey: transportKey(h.id), Agent: schema.Agent{Version: "1.0.0", GoVersion: "go1.26", Platform: "linux/amd64"},
+		Host: schema.Host{Hostname: "host-" + h.id, Arch: "x86_64"},
+		OS:   schema.OSRelease{ID: "debian", VersionID: "12", PrettyName: "Debian GNU/Linux 12 (bookworm)"},
+		Kernel: schema.Kernel{
+			Release: "6.1.0-18-amd64", Version: "#1 SMP", Machine: "x86_64",
+		},
+		Parts:  []schema.Part{schema.NewPart(schema.PartPackages, text)},
+		Bodies: map[string]string{schema.PartPackages: text},
+	}
+	raw, id, err := envelope.Seal(st, h.key)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	h.previous = id
+	opened, err := envelope.Open(raw)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	signed := must[*schema.Report](s.t)(opened.Report())
+	return store.Report{
+		ID: id, Asset: h.id, Key: schema.KeyID(h.public()), Sequence: signed.Sequence, Previous: signed.Previous,
+		CollectedAt: signed.CollectedAt, ReceivedAt: now.Add(time.Duration(h.sequence) * time.Minute),
+		Release:   inventory.ReleaseOf(signed.OS.ID, signed.OS.VersionID),
+		Kernel:    inventory.Kernel{Release: signed.Kernel.Release, Version: signed.Kernel.Version, Machine: signed.Kernel.Machine},
+		SetDigest: signed.Parts[0].Digest, Complete: true, Statement: *signed, Raw: raw, Road: "nats",
+		PartsTexts: map[string]string{signed.Parts[0].Digest: text},
+	}
+}
+
+// transportKey has the form of a NATS user key.
+func transportKey(id string) string {
+	sum := sha512.Sum512([]byte(id))
+	return "U" + base32.StdEncoding.EncodeToString(sum[:])[:55]
+}
+
+func (s *scene) accept(r store.Report) int64 {
+	s.t.Helper()
+	return must[int64](s.t)(s.store.AcceptReport(s.t.Context(), r, s.leaf(evidence.ReportLeaf(r))))
+}
+
+// packages makes the canonical text of n packages.
+func packages(t testing.TB, n int, version string) string {
+	t.Helper()
+	ps := make([]schema.Package, n)
+	for i := range ps {
+		name := fmt.Sprintf("package-%04d", i)
+		ps[i] = schema.Package{
+			Format: schema.FormatDeb, Name: name, Version: version, Release: fmt.Sprint(i), Arch: "amd64",
+			Source: name, SourceVersion: version + "-" + fmt.Sprint(i), Status: "installed",
+		}
+	}
+	return must[string](t)(schema.EncodePackages(ps))
+}
+
+// assess records one finding for every dirty asset.
+func (s *scene) assess(vulnerability string) {
+	s.t.Helper()
+	var as []store.Assessment
+	for _, m := range must[[]store.Mark](s.t)(s.store.DirtyAssets(s.t.Context(), 0)) {
+		f := finding.Finding{
+			ID: finding.ID(m.Asset, vulnerability, "openssl"), Asset: m.Asset, Vulnerability: vulnerability, Component: "openssl",
+			State: finding.Open, Detected: now, SeenAt: now, Severity: finding.High, SeveritySource: "vendor rating <Important> & more",
+			Verdict: finding.Verdict{DueAt: now.Add(48 * time.Hour), Priority: "P1", State: finding.VerdictOpen},
+		}
+		as = append(as, store.Assessment{Mark: m, At: now, AssessedSequence: 1, Covered: true, Changed: []finding.Finding{f}})
+	}
+	l := s.leaf(evidence.AssessmentLeaf(as, "policy-digest", now))
+	must[int64](s.t)(s.store.ApplyAssessments(s.t.Context(), as, &l))
+}
+
+// whole is a record with every kind of leaf, integrated in three steps.
+func whole(t testing.TB) *scene {
+	t.Helper()
+	s := newScene(t)
+	l := s.log()
+	for _, id := range []string{"A1", "A2", "A3"} {
+		s.trust(id)
+	}
+	s.rounds(3)
+	s.integrate(l)
+	s.acts()
+	s.rounds(2)
+	s.integrate(l)
+	s.assess("CVE-2026-1")
+	s.assess("CVE-2026-2") // nothing is dirty: no leaf
+	s.rounds(1)
+	s.assess("CVE-2026-2")
+	s.integrate(l)
+	return s
+}
+
+func (s *scene) rounds(n int) {
+	s.t.Helper()
+	for range n {
+		for _, id := range []string{"A1", "A2", "A3"} {
+			h := s.hosts[id]
+			s.accept(s.next(h, packages(s.t, 20, fmt.Sprintf("1.%d", h.sequence/2))))
+		}
+	}
+}
+
+// acts are those of people and feeds.
+func (s *scene) acts() {
+	s.t.Helper()
+	ctx := s.t.Context()
+	at := store.Attributes{Class: sla.Compute, Exposure: sla.Internet, Environment: sla.Production, Core: true, Owner: "team <a>"}
+	must[int64](s.t)(s.store.SetAttributes(ctx, "A2", "renamed", at, s.leaf(evidence.AttributesLeaf("A2", "renamed", at, "cli", now))))
+	p := store.PolicyRecord{Digest: "policy-digest", Source: []byte("policy: yes\n"), AppliedAt: now}
+	must[int64](s.t)(s.store.ApplyPolicy(ctx, p, s.leaf(evidence.PolicyLeaf(p, "cli"))))
+	_, hash, err := trust.NewToken()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	tok := store.Token{Name: "admin", Hash: hash, CreatedAt: now}
+	if err := s.store.AddToken(ctx, tok, s.leaf(evidence.TokenLeaf(tok, "first start"))); err != nil {
+		s.t.Fatal(err)
+	}
+	b := advisory.Batch{Feed: advisory.Feed{Name: "kev", Kind: "kev"}, Snapshot: true, Digest: "d"}
+	must[store.Applied](s.t)(s.store.ApplyBatch(ctx, b, now, s.leaf(evidence.FeedLeaf(b, false, now))))
+	h := store.Held{Digest: "d2", At: now, Reason: "shrinks by 3 %"}
+	if err := s.store.HoldBatch(ctx, b.Feed, h, s.leaf(evidence.FeedHeldLeaf(b.Feed.Name, h))); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// backup copies the database as it stands.
+func (s *scene) backup() string {
+	s.t.Helper()
+	if err := s.store.Close(); err != nil { // folds the write-ahead log into the file
+		s.t.Fatal(err)
+	}
+	copied := filepath.Join(s.t.TempDir(), "backup.db")
+	copyFile(s.t, s.db(), copied)
+	s.open()
+	return copied
+}
+
+func (s *scene) restore(from string) {
+	s.t.Helper()
+	if err := s.store.Close(); err != nil {
+		s.t.Fatal(err)
+	}
+	for _, suffix := range []string{"-wal", "-shm"} {
+		_ = os.Remove(s.db() + suffix)
+	}
+	copyFile(s.t, from, s.db())
+	s.open()
+}
+
+func copyFile(t testing.TB, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, bytes.Clone(b), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,188 @@
+package evidence
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"github.com/patchproof/patchproof/collector/store"
+)
+
+// said is what the leaves say stands now: the last word of each.
+type said struct {
+	keys       map[string]string // key -> asset
+	attributes map[string]AttributesBody
+	tokens     map[string]string // name -> hash
+	policy     *PolicyBody
+	epochs     []epochLeaf
+	// transport holds the transport keys an asset's reports name.
+	transport map[string][]string
+}
+
+type epochLeaf struct {
+	EpochBody
+	leaf int64
+}
+
+func newSaid() said {
+	return said{keys: map[string]string{}, attributes: map[string]AttributesBody{}, tokens: map[string]string{}, transport: map[string][]string{}}
+}
+
+// epochAt is the epoch of a log of some size. The first is 1.
+func (s *said) epochAt(size int64) int64 {
+	epoch := int64(1)
+	for _, e := range s.epochs {
+		if e.leaf < size {
+			epoch = e.Epoch
+		}
+	}
+	return epoch
+}
+
+// read takes in one leaf that is not a report's. Kinds it does not know are
+// checked for form alone: a later version may have written them.
+func (s *said) read(l store.Leaf, r *run) error {
+	switch l.Kind {
+	case KindTrust:
+		var b TrustBody
+		if err := openLeaf(l, &b); err != nil {
+			return err
+		}
+		s.keys[b.Key] = b.Asset
+		s.attributes[b.Asset] = AttributesBody{Asset: b.Asset, Name: b.Name, Attributes: b.Attributes}
+	case KindAttributes:
+		var b AttributesBody
+		if err := openLeaf(l, &b); err != nil {
+			return err
+		}
+		s.attributes[b.Asset] = b
+	case KindToken:
+		var b TokenBody
+		if err := openLeaf(l, &b); err != nil {
+			return err
+		}
+		s.tokens[b.Name] = b.Hash
+	case KindPolicy:
+		s.policy = new(PolicyBody)
+		return openLeaf(l, s.policy)
+	case KindLogEpoch:
+		e := epochLeaf{leaf: l.Index}
+		if err := openLeaf(l, &e.EpochBody); err != nil {
+			return err
+		}
+		s.epochs = append(s.epochs, e)
+	case KindAssessment:
+		return r.assessment(l)
+	default:
+		return openLeaf(l, nil)
+	}
+	return nil
+}
+
+// assessment holds the findings recorded under a leaf against its digest.
+func (r *run) assessment(l store.Leaf) error {
+	var b AssessmentBody
+	if err := openLeaf(l, &b); err != nil {
+		return err
+	}
+	list, err := r.Store.RecordedFindings(r.ctx, l.Index)
+	if err != nil {
+		return err
+	}
+	r.Findings += len(list)
+	digest, err := FindingsDigest(list)
+	if err != nil {
+		return err
+	}
+	if len(list) != b.Findings || digest != b.Digest {
+		return fmt.Errorf("the findings recorded under it are not those it was made for (%d of %d there)", len(list), b.Findings)
+	}
+	return nil
+}
+
+// checkAsset holds an asset against the leaves that trusted and classified it.
+func (r *run) checkAsset(a store.Asset, states []store.Report) error {
+	where := "host " + a.ID
+	if owner, ok := r.said.keys[a.Key]; !ok {
+		r.problem(where, "no leaf says that its key %s was trusted", a.Key)
+	} else if owner != a.ID {
+		r.problem(where, "its key %s was trusted for host %s", a.Key, owner)
+	}
+	last := r.said.attributes[a.ID]
+	if last.Name != a.Name || last.Attributes != a.Attributes {
+		r.problem(where, "its name or attributes are not those that were last recorded")
+	}
+	if a.TransportKey != "" && !slices.Contains(r.said.transport[a.ID], a.TransportKey) {
+		r.problem(where, "none of its reports names its transport key %s", a.TransportKey)
+	}
+	delete(r.said.attributes, a.ID)
+	return r.checkHeadOf(where, a, states)
+}
+
+// checkHeadOf holds what an asset shows as its latest state against its last report.
+func (r *run) checkHeadOf(where string, a store.Asset, states []store.Report) error {
+	if len(states) == 0 {
+		if a.Head != nil {
+			r.problem(where, "it shows the state of report %s, and has no report", a.Head.ReportID)
+		}
+		return nil
+	}
+	last, err := r.Store.Report(r.ctx, states[len(states)-1].ID)
+	if err != nil {
+		return r.fault(where, err)
+	}
+	if head := last.Head(); a.Head == nil || !reflect.DeepEqual(*a.Head, head) {
+		r.problem(where, "its state is not that of its last report %s", last.ID)
+	}
+	return nil
+}
+
+// acts checks policy, tokens and findings, and that no host was removed.
+func (r *run) acts() error {
+	for id := range r.said.attributes {
+		r.problem("host "+id, "it was trusted and has no row: it was removed")
+	}
+	for _, step := range []func() error{r.checkPolicy, r.checkTokens, r.checkFindings} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) checkPolicy() error {
+	p, err := r.Store.CurrentPolicy(r.ctx)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		if r.said.policy != nil {
+			r.problem("policy", "policy %s was applied and has no row: it was removed", r.said.policy.Digest)
+		}
+	case err != nil:
+		return r.fault("policy", err)
+	case r.said.policy == nil:
+		r.problem("policy", "no leaf says that policy %s was applied", p.Digest)
+	case r.said.policy.Digest != p.Digest || r.said.policy.Source != sha256Hex(p.Source):
+		r.problem("policy", "policy %s is not the one that was last applied, %s", p.Digest, r.said.policy.Digest)
+	}
+	return nil
+}
+
+func (r *run) checkTokens() error {
+	tokens, err := r.Store.Tokens(r.ctx)
+	if err != nil {
+		return r.fault("tokens", err)
+	}
+	for _, t := range tokens {
+		if r.said.tokens[t.Name] != t.Hash {
+			r.problem("token "+t.Name, "no leaf says that it was made")
+		}
+	}
+	return nil
+}
+
+// checkFindings holds where findings stand against their own histories.
+func (r *run) checkFindings() error {
+	err := r.Store.CheckFindings(r.ctx, func(id, what string) { r.problem("finding "+id, "%s", what) })
+	return r.fault("findings", err)
+}
