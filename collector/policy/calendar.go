@@ -63,9 +63,6 @@ func (r *reader) readCalendar(f field, name string, zone *time.Location) *sla.Ca
 		return nil
 	}
 	from := time.Date(firstYear, 1, 1, 0, 0, 0, 0, zone)
-	if anchored {
-		from = windows[0].Start
-	}
 	c, err := sla.NewCalendar(name, zone, from, time.Duration(cutoff)*time.Hour, windows)
 	if err != nil {
 		r.fail(f, err.Error(), "a window has to be shorter than the time between two")
@@ -109,13 +106,41 @@ func parseRule(text string, anchor time.Time, anchored bool) (*rrule.RRule, erro
 	if err := checkRule(o, anchored); err != nil {
 		return nil, err
 	}
-	o.Dtstart = anchor
+	o.Dtstart = origin(o, anchor)
 	o.Until = time.Date(lastYear+2, 1, 1, 0, 0, 0, 0, time.UTC)
 	rule, err := rrule.NewRRule(*o)
 	if err != nil {
 		return nil, fmt.Errorf("not a recurrence rule: %w", err)
 	}
 	return rule, nil
+}
+
+// origin is the first day of a rule: the anchor moved back by whole intervals to
+// before the first year, so that the calendar has no beginning an asset could
+// fall before. What the rule would take from the anchor's day is written into it.
+func origin(o *rrule.ROption, anchor time.Time) time.Time {
+	step := max(o.Interval, 1)
+	days := len(o.Byweekday) + len(o.Bymonthday) + len(o.Byyearday) + len(o.Byweekno)
+	if days == 0 && o.Freq <= rrule.MONTHLY {
+		o.Bymonthday = []int{anchor.Day()}
+		if o.Freq == rrule.YEARLY && len(o.Bymonth) == 0 {
+			o.Bymonth = []int{int(anchor.Month())}
+		}
+	}
+	switch o.Freq {
+	case rrule.YEARLY:
+		back := (anchor.Year() - firstYear + step) / step * step
+		return time.Date(anchor.Year()-back, 1, 1, 0, 0, 0, 0, time.UTC)
+	case rrule.MONTHLY:
+		months := (anchor.Year()-firstYear)*12 + int(anchor.Month()) - 1
+		back := (months + step) / step * step
+		return time.Date(anchor.Year(), anchor.Month()-time.Month(back), 1, 0, 0, 0, 0, time.UTC)
+	case rrule.WEEKLY:
+		step *= 7
+	default: // DAILY
+	}
+	since := int(anchor.Sub(time.Date(firstYear, 1, 1, 0, 0, 0, 0, time.UTC)).Hours() / 24)
+	return anchor.AddDate(0, 0, -(since+step)/step*step)
 }
 
 func checkRule(o *rrule.ROption, anchored bool) error {
@@ -148,7 +173,9 @@ func windowsOf(rule *rrule.RRule, start, length time.Duration, zone *time.Locati
 	hour, minute := int(start/time.Hour), int(start%time.Hour/time.Minute)
 	for _, day := range rule.All() {
 		at := time.Date(day.Year(), day.Month(), day.Day(), hour, minute, 0, 0, zone)
-		windows = append(windows, sla.Window{Start: at, End: at.Add(length)})
+		if at.Year() >= firstYear {
+			windows = append(windows, sla.Window{Start: at, End: at.Add(length)})
+		}
 	}
 	return windows
 }

@@ -38,13 +38,20 @@ func (e *evaluation) rank(v *finding.Verdict) {
 		step(p.HotWalletComponent, "kernel, OpenSSL or language runtime on a hot wallet (VPM-07.2)")
 	}
 	level := p.level(points)
-	why = append(why, strconv.Itoa(points)+" points: "+level)
+	why = append(why, pointsWords(points)+": "+level)
 	if p.KEVExposedIsP0 && e.exposed && (f.KEVAdded != "" || !f.ActiveExploitation.IsZero()) {
 		level = "P0"
 		why = append(why, "KEV on an exposed asset is always P0")
 	}
 	v.Priority, v.PriorityWhy = level, why
 	e.noteZeroDay(exploited)
+}
+
+func pointsWords(n int) string {
+	if n == 1 {
+		return "1 point"
+	}
+	return strconv.Itoa(n) + " points"
 }
 
 func (p *Priority) level(points int) string {

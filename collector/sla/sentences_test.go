@@ -795,7 +795,7 @@ func TestPriority(t *testing.T) {
 		{"critical_alone", facts{sev: finding.Critical}, "P2", "4 points: P2"},
 		{"high_alone", facts{sev: finding.High}, "P3", "3 points: P3"},
 		{"medium_alone", facts{sev: finding.Medium}, "P4", "2 points: P4"},
-		{"low_alone", facts{sev: finding.Low}, "P4", "1 points: P4"},
+		{"low_alone", facts{sev: finding.Low}, "P4", "1 point: P4"},
 		{"kev_adds_two", facts{sev: finding.High, kev: true}, "P1", "5 points: P1"},
 		{"a_mark_adds_two", facts{sev: finding.High, mark: true}, "P1", "5 points: P1"},
 		{"ssvc_active_adds_two", facts{sev: finding.High, active: true}, "P1", "5 points: P1"},
