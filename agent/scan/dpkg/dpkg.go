@@ -41,7 +41,7 @@ const (
 	infoDir    = adminDir + "/info"
 )
 
-// Limits bound what is read. They are far beyond real systems.
+// Limits bound what is read.
 type Limits struct {
 	// File is the most bytes of one file, Line of one field's line.
 	File, Line int
@@ -51,7 +51,7 @@ type Limits struct {
 	Gaps int
 }
 
-// DefaultLimits: the largest status files we know of are near 10 MB.
+// DefaultLimits are far beyond the largest status files we know of, near 10 MB.
 var DefaultLimits = Limits{
 	File: 256 << 20, Line: 1 << 20,
 	Packages: schema.MaxPackages, Entries: 4 * schema.MaxPackages, Gaps: 32,
@@ -68,8 +68,32 @@ type Result struct {
 // Read reads the dpkg database below root.
 func Read(root fs.FS) Result { return DefaultLimits.Read(root) }
 
-// Read reads the dpkg database below root within these limits.
+// Read reads the dpkg database below root within these limits. dpkg replaces its
+// status file and then drops the updates merged into it, so what was read while
+// that happened is read again.
 func (l Limits) Read(root fs.FS) Result {
+	const tries = 3
+	var result Result
+	for range tries {
+		before := moment(root)
+		result = l.readOnce(root)
+		if moment(root) == before {
+			break
+		}
+	}
+	return result
+}
+
+// moment tells one state of the status file from the next.
+func moment(root fs.FS) string {
+	info, err := fs.Stat(root, statusFile)
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprint(info.Size(), info.ModTime().UnixNano())
+}
+
+func (l Limits) readOnce(root fs.FS) Result {
 	r := &reader{root: root, limits: l, index: make(map[key]int, 1024), known: make(map[string]struct{}, 1024)}
 	whole := r.readStatus()
 	r.readUpdates()

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -254,6 +255,34 @@ func TestReadUpdates(t *testing.T) {
 	want := []schema.Package{deb(schema.Package{Name: "good", Arch: "all", Version: "2"})}
 	if d := cmp.Diff(want, got.Packages); d != "" || len(got.Gaps) > 0 {
 		t.Errorf("gaps %v, packages (-want +got):\n%s", got.Gaps, d)
+	}
+}
+
+// merging is a root whose dpkg merges an update while the agent reads: the
+// status file is replaced and the update dropped between the two.
+type merging struct {
+	fstest.MapFS
+
+	merged bool
+}
+
+func (m *merging) Open(name string) (fs.File, error) {
+	if name == "var/lib/dpkg/updates" && !m.merged {
+		m.merged = true
+		m.MapFS["var/lib/dpkg/status"] = &fstest.MapFile{
+			Data: []byte(good + strings.ReplaceAll(good, "good", "new")), Mode: 0o644, ModTime: time.Unix(1, 0),
+		}
+	}
+	return m.MapFS.Open(name)
+}
+
+func (m *merging) Stat(name string) (fs.FileInfo, error) { return m.MapFS.Stat(name) }
+
+func TestReadWhileDpkgMerges(t *testing.T) {
+	m := &merging{MapFS: tree(map[string]string{"status": good, "info/good.list": "", "info/new.list": ""}).(fstest.MapFS)}
+	got := dpkg.Read(m)
+	if len(got.Packages) != 2 || len(got.Gaps) > 0 {
+		t.Errorf("packages %v, gaps %v, want both and none", got.Packages, got.Gaps)
 	}
 }
 

@@ -47,18 +47,18 @@ var errNotThere = errors.New("404")
 // so that others are never asked: a packet to a link-local address nobody holds
 // takes the whole time limit.
 func OnEC2(root fs.FS) bool {
-	for _, place := range []struct{ name, want string }{
-		{"sys/class/dmi/id/sys_vendor", "amazon ec2"},     // Nitro
-		{"sys/class/dmi/id/bios_vendor", "amazon ec2"},    // bare metal
-		{"sys/class/dmi/id/bios_version", "amazon"},       // Xen: 4.11.amazon
-		{"sys/hypervisor/uuid", "ec2"},                    // Xen, any user may read it
-		{"sys/class/dmi/id/chassis_vendor", "amazon ec2"}, // Nitro, when the vendor was changed
+	for _, name := range []string{
+		"sys/class/dmi/id/sys_vendor",     // Nitro
+		"sys/class/dmi/id/chassis_vendor", // Nitro, when the vendor was changed
+		"sys/class/dmi/id/bios_vendor",    // bare metal
+		"sys/class/dmi/id/bios_version",   // Xen: 4.11.amazon
 	} {
-		if strings.Contains(strings.ToLower(read(root, place.name)), place.want) {
+		if strings.Contains(strings.ToLower(read(root, name)), "amazon") {
 			return true
 		}
 	}
-	return false
+	// Xen once more, which any user may read.
+	return strings.HasPrefix(strings.ToLower(read(root, "sys/hypervisor/uuid")), "ec2")
 }
 
 func read(root fs.FS, name string) string {

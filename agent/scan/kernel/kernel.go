@@ -140,9 +140,10 @@ func (r *reader) releases(root fs.FS) []string {
 	return slices.Compact(found)
 }
 
-// plausible tells a release from rescue images, backups and other files.
+// plausible tells a release from rescue images (0-rescue-...), backups and other
+// files.
 func plausible(release string) bool {
-	if release == "" || release[0] < '0' || release[0] > '9' || len(release) > 128 {
+	if release == "" || release[0] < '1' || release[0] > '9' || len(release) > 128 {
 		return false
 	}
 	return !strings.ContainsFunc(release, func(c rune) bool { return c <= ' ' || c >= 0x7f }) &&

@@ -37,7 +37,7 @@ import (
 // Extractor is the name gaps of this package carry.
 const Extractor = "rpm"
 
-// Where distributions keep the database, in the order rpm itself moved it.
+// Where distributions keep the database, the newest place first.
 var dirs = []string{"usr/lib/sysimage/rpm", "var/lib/rpm", "usr/share/rpm"}
 
 // Limits bound what is read.
@@ -108,8 +108,7 @@ type backend struct {
 	sides []string
 }
 
-// The backends in the order in which rpm replaced them: a host that was
-// converted may keep an older file that nothing writes any more.
+// The backends, the newest first.
 var backends = []backend{
 	{file: "rpmdb.sqlite", census: censusSQLite, open: openSQLite, sides: []string{"-wal", "-journal"}},
 	{file: "Packages.db", census: censusNDB, open: openNDB},
@@ -134,36 +133,40 @@ type reader struct {
 	reused   int
 }
 
-// find returns the databases of the root: one a directory, and one for names
-// that lead to the same file.
+// find returns the databases of the root, those that several names lead to once.
+// There should be one. Which of several rpm uses is its configuration's secret,
+// so packages of all are listed, and a gap says so.
 func (r *reader) find() []database {
 	var found []database
+	var paths []string
 	for _, dir := range dirs {
-		db, ok := r.findIn(dir)
-		if ok && !known(found, db) {
-			found = append(found, db)
+		for _, b := range backends {
+			db, ok := r.look(path.Join(dir, b.file), b)
+			if ok && !known(found, db) {
+				found, paths = append(found, db), append(paths, "/"+db.path)
+			}
 		}
+	}
+	if len(found) > 1 {
+		r.gap(schema.GapUnsupported, found[0].path,
+			"more than one database, packages of all are listed: "+strings.Join(paths, ", "))
 	}
 	return found
 }
 
-func (r *reader) findIn(dir string) (database, bool) {
-	for _, b := range backends {
-		p := path.Join(dir, b.file)
-		info, err := fs.Stat(r.root, p)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			continue
-		case err != nil:
-			r.gap(schema.GapUnreadable, p, err.Error())
-			continue
-		case !info.Mode().IsRegular():
-			r.gap(schema.GapUnreadable, p, "not a regular file")
-			continue
-		}
-		return database{backend: b, path: p, info: info}, true
+func (r *reader) look(name string, b backend) (database, bool) {
+	info, err := fs.Stat(r.root, name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return database{}, false
+	case err != nil:
+		r.gap(schema.GapUnreadable, name, err.Error())
+		return database{}, false
+	case !info.Mode().IsRegular():
+		r.gap(schema.GapUnreadable, name, "not a regular file")
+		return database{}, false
 	}
-	return database{}, false
+	return database{backend: b, path: name, info: info}, true
 }
 
 func known(found []database, db database) bool {
@@ -198,8 +201,16 @@ func (r *reader) add(ctx context.Context, db database, cache string, reuse bool)
 	}
 }
 
-// read adds the packages of the copy file.
+// read adds the packages of the copy file. This is the boundary to go-rpmdb and
+// the SQLite driver: a panic in their code on this goroutine is damage they did
+// not expect, and must not keep the host from stating everything else. The census
+// is what keeps go-rpmdb's own goroutine from panicking.
 func (r *reader) read(ctx context.Context, db database, file string) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.gap(schema.GapCorrupt, db.path, fmt.Sprintf("reading the database panicked: %v", p))
+		}
+	}()
 	want, err := db.census(ctx, file, r.limits)
 	if err != nil {
 		r.gap(kindOf(err), db.path, err.Error())

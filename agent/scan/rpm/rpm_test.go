@@ -455,6 +455,28 @@ func TestReadCanceled(t *testing.T) {
 	}
 }
 
+// Two databases: nothing of either may be missing, and it is said that there are
+// two. Several names of one are one.
+func TestReadSeveral(t *testing.T) {
+	root := place(t, "Packages.db", fixture(t, "Packages.db"))
+	if err := os.MkdirAll(filepath.Join(root, "usr/lib/sysimage"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("../../../var/lib/rpm", filepath.Join(root, "usr/lib/sysimage/rpm")); err != nil {
+		t.Fatal(err)
+	}
+	if got := rpm.Read(t.Context(), os.DirFS(root), ""); len(got.Gaps) > 0 || len(got.Packages) != 4 {
+		t.Errorf("one database by two names: %d packages, gaps %v", len(got.Packages), got.Gaps)
+	}
+	if err := os.WriteFile(filepath.Join(root, "var/lib/rpm/Packages"), fixture(t, "Packages"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got := rpm.Read(t.Context(), os.DirFS(root), "")
+	if len(got.Gaps) != 1 || got.Gaps[0].Kind != schema.GapUnsupported || len(got.Packages) != 8 {
+		t.Errorf("two databases: %d packages, gaps %v", len(got.Packages), got.Gaps)
+	}
+}
+
 func TestReadNothing(t *testing.T) {
 	if got := rpm.Read(t.Context(), os.DirFS(t.TempDir()), ""); got.Found || len(got.Gaps) > 0 {
 		t.Errorf("got %+v of an empty root", got)
