@@ -82,7 +82,7 @@ func (f *fold) step(s step) {
 	}
 	for k, cur := range f.findings {
 		if cur.State.Running() && f.matched[k] == nil {
-			f.clear(k, cur, said[k], s)
+			f.clear(cur, said[k], s)
 		}
 	}
 	f.before = &s.report
@@ -95,7 +95,7 @@ func (f *fold) settle(newest step) {
 	for k, old := range f.stored {
 		if f.findings[k] == nil && old.State.Running() {
 			f.findings[k] = &old
-			f.clear(k, &old, said[k], newest)
+			f.clear(&old, said[k], newest)
 		}
 	}
 }
@@ -156,7 +156,7 @@ func (f *fold) expose(k key, e *evidenceFor, s step) {
 
 // clear closes a running finding that a state no longer shows, if the state can
 // say so at all.
-func (f *fold) clear(k key, cur *finding.Finding, e *evidenceFor, s step) {
+func (f *fold) clear(cur *finding.Finding, e *evidenceFor, s step) {
 	switch {
 	case !s.report.Complete:
 		return // the package inventory has a gap; the clock runs

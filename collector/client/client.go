@@ -53,7 +53,7 @@ func (p *Problem) Error() string {
 	return msg
 }
 
-// ErrUnreachable: no collector answered.
+// ErrUnreachable says that no collector answered.
 var ErrUnreachable = errors.New("collector is not reachable")
 
 // Summary answers for the whole estate.

@@ -28,5 +28,5 @@ import_feeds() {
     return
   fi
   printf 'feeds: the publishers are out of reach; using the dated snapshot for Debian 12 in scripts/demo/feeds\n' >&2
-  patchproof feed import scripts/demo/feeds/*
+  patchproof feed import scripts/demo/feeds
 }

@@ -82,7 +82,7 @@ func matchOnce(in matchInput, feeds []string, stdin io.Reader) (*matchAnswer, er
 	}
 	opts := feed.Options{Keep: func(r inventory.Release) bool { return releases[r] }}
 	var advs []advisory.Advisory
-	facts := map[string]advisory.Facts{}
+	var facts [][]advisory.Facts
 	for _, path := range feeds {
 		batches, err := feed.Load(path, opts)
 		if err != nil {
@@ -90,17 +90,40 @@ func matchOnce(in matchInput, feeds []string, stdin io.Reader) (*matchAnswer, er
 		}
 		for i := range batches {
 			advs = append(advs, batches[i].Advisories...)
-			for _, f := range batches[i].Facts {
-				facts[f.Vulnerability] = mergeFacts(facts[f.Vulnerability], f)
-			}
+			facts = append(facts, batches[i].Facts)
 		}
 	}
+	results := make([]match.Result, len(subject.states))
+	for i, s := range subject.states {
+		results[i] = match.NewIndex(s.Release, advs).Match(s)
+	}
 	a := &matchAnswer{subject: subject}
-	for _, s := range subject.states {
-		a.take(match.NewIndex(s.Release, advs).Match(s), s.Release, facts)
+	known := factsOn(results, facts)
+	for i, res := range results {
+		a.take(res, subject.states[i].Release, known)
 	}
 	a.finish()
 	return a, nil
+}
+
+// factsOn picks the facts on the vulnerabilities that results name.
+func factsOn(results []match.Result, facts [][]advisory.Facts) map[string]advisory.Facts {
+	out := map[string]advisory.Facts{}
+	for _, res := range results {
+		for i := range res.Matches {
+			for _, v := range res.Matches[i].Advisory.Vulnerabilities {
+				out[v] = advisory.Facts{}
+			}
+		}
+	}
+	for _, list := range facts {
+		for i := range list {
+			if old, ok := out[list[i].Vulnerability]; ok {
+				out[list[i].Vulnerability] = mergeFacts(old, list[i])
+			}
+		}
+	}
+	return out
 }
 
 // mergeFacts adds the facts of another feed on the same vulnerability.

@@ -153,30 +153,34 @@ func (a *matchAnswer) write(w io.Writer, format string) error {
 	}
 }
 
-// table lists findings, then what is undetermined. For people the worst comes first.
-func (a *matchAnswer) table(worstFirst bool) *table {
+// table lists findings, then what is undetermined. People get the worst first,
+// and a dash for what is empty.
+func (a *matchAnswer) table(people bool) *table {
 	t := &table{columns: []column{
 		{head: "SEVERITY"}, {head: "VULNERABILITY"}, {head: "PACKAGE", min: 8}, {head: "INSTALLED", min: 8}, {head: "FIXED", min: 8},
 		{head: "KEV"}, {head: "EPSS", right: true}, {head: "ADVISORY"}, {head: "REASON", min: 12},
 	}}
-	rows := slices.Clone(a.Findings)
-	if worstFirst {
+	show := func(s string) string { return s }
+	rows := a.Findings
+	if people {
+		show = dash
+		rows = slices.Clone(rows)
 		slices.SortStableFunc(rows, func(x, y exposed) int {
 			return cmp.Or(cmp.Compare(y.Severity.Rank(), x.Severity.Rank()), cmp.Compare(yesFirst(x.KEV), yesFirst(y.KEV)))
 		})
 	}
 	for _, f := range rows {
-		kev, epss := "-", "-"
+		kev, epss := "no", ""
 		if f.KEV {
 			kev = "yes"
 		}
 		if f.EPSS != nil {
 			epss = strconv.FormatFloat(*f.EPSS, 'f', 5, 64)
 		}
-		t.add(string(f.Severity), f.Vulnerability, f.Package, f.Installed, dash(text(f.Fixed)), kev, epss, f.Advisory, f.note)
+		t.add(string(f.Severity), f.Vulnerability, f.Package, f.Installed, show(text(f.Fixed)), kev, show(epss), f.Advisory, f.note)
 	}
 	for _, u := range a.Undetermined {
-		t.add("undetermined", dash(u.Vulnerability), dash(u.Package), dash(u.Installed), dash(text(u.Fixed)), "-", "-", dash(u.Advisory), u.Reason)
+		t.add("undetermined", show(u.Vulnerability), show(u.Package), show(u.Installed), show(text(u.Fixed)), show(""), show(""), show(u.Advisory), u.Reason)
 	}
 	return t
 }
@@ -207,6 +211,6 @@ func (a *matchAnswer) warn(w io.Writer) {
 			total += a.subject.ignored[k]
 			kinds = append(kinds, fmt.Sprintf("%s %d", clean(k), a.subject.ignored[k]))
 		}
-		fmt.Fprintf(w, "patchproof: warning: %s not of a distribution were not judged (%s)\n", plural(total, "component"), strings.Join(kinds, ", "))
+		fmt.Fprintf(w, "patchproof: warning: not judged: %s that no distribution packaged (%s)\n", plural(total, "component"), strings.Join(kinds, ", "))
 	}
 }

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/patchproof/patchproof/collector/query"
+)
+
+func newAssetCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "asset", Short: "the hosts we track"}
+	cmd.AddCommand(newAssetListCommand(), newAssetShowCommand())
+	return cmd
+}
+
+func newAssetListCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "list hosts with what is open on each", Args: cobra.NoArgs}
+	conn := connectFlags(cmd)
+	out := outputFlag(cmd, "table", "json", "csv")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := conn.client()
+		if err != nil {
+			return err
+		}
+		list, err := c.Assets(cmd.Context())
+		if err != nil {
+			return fmt.Errorf("list assets: %w", err)
+		}
+		switch *out {
+		case "json":
+			return printJSON(cmd.OutOrStdout(), list)
+		case "csv":
+			return assetTable(list.Assets).csv(cmd.OutOrStdout())
+		}
+		assetTable(list.Assets).print(cmd.OutOrStdout())
+		footer(cmd.ErrOrStderr(), list.Meta, "asset")
+		return nil
+	}
+	return cmd
+}
+
+func assetTable(as []query.Asset) *table {
+	t := &table{columns: []column{
+		{head: "NAME", min: 8}, {head: "RELEASE"}, {head: "KERNEL", min: 8}, {head: "PACKAGES", right: true}, {head: "OPEN", right: true},
+		{head: "OVERDUE", right: true}, {head: "KEV", right: true}, {head: "GAPS", right: true}, {head: "COVERED"}, {head: "LAST REPORT"},
+		{head: "CLASS"}, {head: "EXPOSURE"}, {head: "ENVIRONMENT"}, {head: "ID"},
+	}}
+	for i := range as {
+		a := &as[i]
+		last := stamp(a.LastReport)
+		if last == "" {
+			last = "never"
+		}
+		t.add(a.Name, dash(a.Release), dash(a.Kernel), strconv.Itoa(a.Packages), strconv.Itoa(a.Open.Total), strconv.Itoa(a.Open.Overdue),
+			strconv.Itoa(a.Open.KEV), strconv.Itoa(len(a.Gaps)), coveredWord(a), last, string(a.Attributes.Class),
+			string(a.Attributes.Exposure), string(a.Attributes.Environment), a.ID)
+	}
+	return t
+}
+
+func coveredWord(a *query.Asset) string {
+	switch {
+	case a.LastReport.IsZero():
+		return "-"
+	case a.Covered:
+		return "yes"
+	default:
+		return "NO FEED"
+	}
+}
+
+func newAssetShowCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "show ASSET", Short: "one host, by id or name: facts, gaps, what is due", Args: cobra.ExactArgs(1)}
+	conn := connectFlags(cmd)
+	out := outputFlag(cmd, "table", "json")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := conn.client()
+		if err != nil {
+			return err
+		}
+		d, err := c.Asset(cmd.Context(), args[0])
+		if err != nil {
+			return fmt.Errorf("show asset: %w", err)
+		}
+		if *out == "json" {
+			return printJSON(cmd.OutOrStdout(), d)
+		}
+		printAsset(cmd.OutOrStdout(), &d)
+		footer(cmd.ErrOrStderr(), d.Meta, "finding")
+		return nil
+	}
+	return cmd
+}
+
+// shownFindings is how many findings a person sees of one host before the list command takes over.
+const shownFindings = 20
+
+func printAsset(w io.Writer, d *query.AssetDetail) {
+	a := &d.Asset
+	say := func(label, format string, args ...any) {
+		fmt.Fprintf(w, "%-14s %s\n", label, clean(fmt.Sprintf(format, args...)))
+	}
+	say("asset", "%s (%s)", a.Name, a.ID)
+	say("host", "%s, %s, %s", dash(a.Hostname), dash(a.OS), dash(a.Arch))
+	say("kernel", "%s running", dash(a.Kernel))
+	say("packages", "%d, inventory %s", a.Packages, completeWord(a.Complete))
+	say("covered", "%s (%s)", coveredWord(a), dash(a.Release))
+	at := a.Attributes
+	say("classified", "class %s, exposure %s, environment %s%s%s%s", dash(string(at.Class)), dash(string(at.Exposure)), dash(string(at.Environment)),
+		flag(at.Core, ", core"), flag(at.CrownJewel, ", crown jewel"), flag(at.ColdWallet, ", cold wallet"))
+	say("owner", "%s, service %s, account %s, region %s", dash(at.Owner), dash(at.Service), dash(at.Account), dash(at.Region))
+	say("reported", "%s, sequence %d, agent %s", dash(stamp(a.LastReport)), a.Sequence, dash(a.Agent))
+	say("fingerprint", "%s", a.Fingerprint)
+	say("open", "%d: %d critical, %d high, %d medium, %d low; %d overdue, %d KEV; %d undetermined", a.Open.Total, a.Open.Critical,
+		a.Open.High, a.Open.Medium, a.Open.Low, a.Open.Overdue, a.Open.KEV, a.Undetermined)
+	for _, g := range a.Gaps {
+		say("gap", "%s: %s %s %s", g.Extractor, g.Kind, g.Path, g.Detail)
+	}
+	for i, u := range d.Undetermined {
+		if i == shownFindings {
+			say("", "… and %d more undetermined; -o json has them all", len(d.Undetermined)-i)
+			break
+		}
+		say("undetermined", "%s %s %s: %s", u.Vulnerability, u.Package, u.Installed, u.Reason)
+	}
+	if len(d.Findings) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	findingTable(d.Findings[:min(len(d.Findings), shownFindings)]).print(w)
+	if n := len(d.Findings) - shownFindings; n > 0 {
+		fmt.Fprintf(w, "… and %d more: patchproof finding list --asset %s\n", n, clean(a.Name))
+	}
+}
+
+func completeWord(ok bool) string {
+	if ok {
+		return "complete"
+	}
+	return "INCOMPLETE (see gaps)"
+}
+
+func flag(on bool, word string) string {
+	if on {
+		return word
+	}
+	return ""
+}

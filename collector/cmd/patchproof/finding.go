@@ -1,0 +1,349 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/patchproof/patchproof/collector/finding"
+	"github.com/patchproof/patchproof/collector/query"
+)
+
+func newFindingCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "finding", Short: "what is due when, and why"}
+	cmd.AddCommand(newFindingListCommand(), newFindingExplainCommand())
+	return cmd
+}
+
+func newFindingListCommand() *cobra.Command {
+	var f query.Filter
+	var severity, state string
+	var kev, all, why bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "list findings, most urgent first",
+		Args:  cobra.NoArgs,
+	}
+	conn := connectFlags(cmd)
+	out := outputFlag(cmd, "table", "json", "csv")
+	fl := cmd.Flags()
+	fl.StringVar(&severity, "severity", "", "only this severity: critical, high, medium, low")
+	fl.BoolVar(&kev, "kev", false, "only known exploited ones (--kev=false: only others)")
+	fl.BoolVar(&f.Overdue, "overdue", false, "only overdue ones")
+	fl.StringVar(&f.Asset, "asset", "", "only this asset, by id or name")
+	fl.StringVar(&f.Vulnerability, "vulnerability", "", "only this vulnerability, e.g. CVE-2024-6387")
+	fl.StringVar(&state, "state", "", "only this state: open, pending_reboot, fixed, not_affected")
+	fl.BoolVar(&all, "all", false, "closed ones too")
+	fl.BoolVar(&why, "why", false, "say under each row where its date comes from")
+	fl.IntVar(&f.Limit, "limit", 0, "at most this many rows; 0 is no limit")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		f.Severity, f.State = finding.Severity(severity), finding.State(state)
+		if severity != "" && f.Severity.Rank() == 0 {
+			return usage(fmt.Errorf("severity %q: want critical, high, medium or low", severity))
+		}
+		if f.Limit < 0 {
+			return usage(fmt.Errorf("limit %d: want a positive number, or 0 for no limit", f.Limit))
+		}
+		if cmd.Flags().Changed("kev") {
+			f.KEV = &kev
+		}
+		f.OpenOnly = !all && state == ""
+		c, err := conn.client()
+		if err != nil {
+			return err
+		}
+		list, err := everyFinding(f, func(f query.Filter) (query.FindingList, error) { return c.Findings(cmd.Context(), f) })
+		if err != nil {
+			return fmt.Errorf("list findings: %w", err)
+		}
+		switch *out {
+		case "json":
+			return printJSON(cmd.OutOrStdout(), list)
+		case "csv":
+			return findingCSV(list.Findings).csv(cmd.OutOrStdout())
+		}
+		t := findingTable(list.Findings)
+		if why {
+			t.notes = reasons(list.Findings)
+		}
+		t.print(cmd.OutOrStdout())
+		footer(cmd.ErrOrStderr(), list.Meta, "finding")
+		return nil
+	}
+	return cmd
+}
+
+// pageSize is how many findings one call asks for.
+const pageSize = 1000
+
+// everyFinding follows the pages up to the filter's limit.
+func everyFinding(f query.Filter, page func(query.Filter) (query.FindingList, error)) (query.FindingList, error) {
+	want := f.Limit
+	var all query.FindingList
+	for {
+		f.Limit = pageSize
+		if want > 0 {
+			f.Limit = min(pageSize, want-len(all.Findings))
+		}
+		p, err := page(f)
+		if err != nil {
+			return all, err
+		}
+		all.Meta = p.Meta
+		all.Findings = append(all.Findings, p.Findings...)
+		all.Next = p.Next
+		if p.Next == "" || want > 0 && len(all.Findings) >= want {
+			break
+		}
+		f.After = p.Next
+	}
+	all.Count = len(all.Findings)
+	if all.Findings == nil {
+		all.Findings = []query.Finding{}
+	}
+	return all, nil
+}
+
+func findingTable(fs []query.Finding) *table {
+	t := &table{columns: []column{
+		{head: "DUE"}, {head: "LEFT", right: true}, {head: "PRI"}, {head: "SEVERITY"}, {head: "KEV"},
+		{head: "VULNERABILITY", min: 13}, {head: "ASSET", min: 8}, {head: "COMPONENT", min: 8}, {head: "INSTALLED", min: 8},
+		{head: "FIXED IN", min: 8}, {head: "STATE", min: 6}, {head: "ID"},
+	}}
+	for i := range fs {
+		f := &fs[i]
+		t.add(dueWord(f), leftWord(f), f.Priority, string(f.Severity), yes(f.KEV), f.Vulnerability, f.AssetName,
+			f.Component, f.Installed, dash(f.Fixed), stateWord(f), f.ID)
+	}
+	return t
+}
+
+// reasons says for each finding where its date comes from.
+func reasons(fs []query.Finding) []string {
+	out := make([]string, len(fs))
+	for i := range fs {
+		f := &fs[i]
+		clock := "detected " + day(f.Detected)
+		if !f.Available.IsZero() {
+			clock = "fix available " + day(f.Available) + ", " + clock
+		}
+		switch {
+		case f.Due == "":
+			out[i] = "awaits a fix; " + clock
+		default:
+			out[i] = fmt.Sprintf("%s: %s; %s", f.Rule, f.Why, clock)
+		}
+	}
+	return out
+}
+
+// findingCSV holds every field a spreadsheet user may sort by.
+func findingCSV(fs []query.Finding) *table {
+	t := &table{}
+	for _, h := range []string{
+		"id", "asset", "asset_name", "vulnerability", "component", "installed", "fixed", "severity", "severity_source", "kev", "epss",
+		"priority", "cycle", "state", "overdue", "awaiting_fix", "arrival", "detected", "available", "clock_start", "due", "days_left",
+		"target", "mitigate_by", "rule", "why", "reason", "closed",
+	} {
+		t.columns = append(t.columns, column{head: h})
+	}
+	for i := range fs {
+		f := &fs[i]
+		left := ""
+		if f.Due != "" {
+			left = strconv.Itoa(f.DaysLeft)
+		}
+		t.add(f.ID, f.Asset, f.AssetName, f.Vulnerability, f.Component, f.Installed, f.Fixed, string(f.Severity), f.SeveritySource,
+			strconv.FormatBool(f.KEV), strconv.FormatFloat(f.EPSS, 'f', -1, 64), f.Priority, f.Cycle, string(f.State),
+			strconv.FormatBool(f.Overdue), strconv.FormatBool(f.AwaitingFix), strconv.FormatBool(f.Arrival),
+			stamp(f.Detected), stamp(f.Available), string(f.ClockStart), string(f.Due), left, string(f.Target),
+			stamp(f.MitigateBy), f.Rule, f.Why, f.Reason, stamp(f.Closed))
+	}
+	return t
+}
+
+func newFindingExplainCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "explain ID",
+		Short: "why a finding stands where it stands: advisory, versions, every candidate deadline, evidence",
+		Args:  cobra.ExactArgs(1),
+	}
+	conn := connectFlags(cmd)
+	out := outputFlag(cmd, "table", "json")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := conn.client()
+		if err != nil {
+			return err
+		}
+		e, err := c.Explain(cmd.Context(), args[0])
+		if err != nil {
+			return fmt.Errorf("explain finding: %w", err)
+		}
+		if *out == "json" {
+			return printJSON(cmd.OutOrStdout(), e)
+		}
+		printExplanation(cmd.OutOrStdout(), &e)
+		return nil
+	}
+	return cmd
+}
+
+func printExplanation(w io.Writer, e *query.Explanation) {
+	f := &e.Finding
+	say := func(format string, args ...any) { fmt.Fprintln(w, clean(fmt.Sprintf(format, args...))) }
+	say("%s  %s  %s on %s", f.ID, f.Vulnerability, f.Component, f.AssetName)
+	fmt.Fprintln(w)
+	for _, s := range e.Story {
+		for _, line := range wrap(clean(s), 100) {
+			fmt.Fprintln(w, line)
+		}
+	}
+	fmt.Fprintln(w)
+	say("Priority %s (%s); cycle %s.", f.Priority, strings.Join(e.Verdict.PriorityWhy, ", "), f.Cycle)
+
+	fmt.Fprintln(w, "\nCompared")
+	t := &table{columns: []column{{head: "PACKAGE"}, {head: "INSTALLED"}, {head: "FIXED IN"}, {head: "ADVISORY"}, {head: "NOTE", min: 20}}}
+	for _, c := range e.Compare {
+		t.add(c.Package+archSuffix(c.Arch), c.Installed, dash(c.Fixed), c.Advisory, c.Reason)
+	}
+	t.print(w)
+
+	fmt.Fprintln(w, "\nAdvisories")
+	t = &table{columns: []column{{head: "ADVISORY"}, {head: "ISSUED"}, {head: "DATE KIND"}, {head: "RATING"}, {head: "FEED"}, {head: "SNAPSHOT", min: 12}, {head: "SUMMARY", min: 20}}}
+	for _, a := range e.Sources {
+		t.add(a.ID, day(a.Issued), dash(a.IssuedKind), dash(a.Rating), a.Feed, short(a.Snapshot), a.Summary)
+	}
+	t.print(w)
+
+	fmt.Fprintln(w, "\nCandidate deadlines (the earliest binding one wins)")
+	t = &table{columns: []column{{head: ""}, {head: "DUE"}, {head: "START"}, {head: "RULE"}, {head: "WHY", min: 30}}}
+	for _, c := range e.Verdict.Candidates {
+		mark := ""
+		switch {
+		case c.Advisory:
+			mark = "(advisory)"
+		case c.Rule == e.Verdict.Rule && c.Due == e.Verdict.Due:
+			mark = "=>"
+		}
+		t.add(mark, string(c.Due), string(c.Start), c.Rule, c.Why)
+	}
+	t.print(w)
+
+	fmt.Fprintln(w, "\nEvidence")
+	t = &table{columns: []column{{head: "WHAT"}, {head: "REPORT"}, {head: "SEQUENCE", right: true}, {head: "RECEIVED"}, {head: "LEAF", right: true}}}
+	refs := []struct {
+		what string
+		ref  *query.ReportRef
+	}{{"first shown by", e.Proof.Detected}, {"last shown by", e.Proof.LastSeen}, {"closed by", e.Proof.Closed}}
+	for _, r := range refs {
+		if r.ref != nil {
+			t.add(r.what, short(r.ref.ID), strconv.FormatUint(r.ref.Sequence, 10), stamp(r.ref.ReceivedAt), strconv.FormatInt(r.ref.Leaf, 10))
+		}
+	}
+	t.print(w)
+	say("policy %s  tzdata %s  assessed findings and reports are leaves of the log: patchproof evidence verify", short(e.Verdict.Policy), e.Verdict.TZData)
+}
+
+// footer says on standard error what a list stands on.
+func footer(w io.Writer, m query.Meta, noun string) {
+	s := "s"
+	if m.Count == 1 {
+		s = ""
+	}
+	fmt.Fprintf(w, "patchproof: %d %s%s as of %s, policy %s, %d feeds\n", m.Count, noun, s, stamp(m.AsOf), short(m.Policy), len(m.Feeds))
+}
+
+func dueWord(f *query.Finding) string {
+	switch {
+	case f.Due != "":
+		return string(f.Due)
+	case f.State.Running():
+		return "awaits fix"
+	default:
+		return "-"
+	}
+}
+
+func leftWord(f *query.Finding) string {
+	if f.Due == "" || !f.State.Running() {
+		return "-"
+	}
+	return strconv.Itoa(f.DaysLeft) + "d"
+}
+
+func stateWord(f *query.Finding) string {
+	switch {
+	case f.Overdue && f.Arrival:
+		return "overdue (arrival)"
+	case f.Overdue && f.State == finding.PendingReboot:
+		return "overdue, reboot"
+	case f.Overdue:
+		return "overdue"
+	default:
+		return string(f.State)
+	}
+}
+
+func yes(b bool) string {
+	if b {
+		return "KEV"
+	}
+	return ""
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func archSuffix(arch string) string {
+	if arch == "" {
+		return ""
+	}
+	return "." + arch
+}
+
+// short shows the head of a digest; the JSON has it whole.
+func short(digest string) string {
+	if len(digest) > 12 {
+		return digest[:12]
+	}
+	return dash(digest)
+}
+
+func day(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.DateOnly)
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// wrap breaks a sentence at spaces so that lines fit n columns.
+func wrap(s string, n int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(s) {
+		if line != "" && width(line)+1+width(word) > n {
+			lines = append(lines, line)
+			line = ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return append(lines, line)
+}

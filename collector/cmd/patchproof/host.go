@@ -1,0 +1,197 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/patchproof/patchproof/collector/api"
+	"github.com/patchproof/patchproof/collector/sla"
+	"github.com/patchproof/patchproof/schema"
+)
+
+func newHostCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "host", Short: "whose reports are believed"}
+	cmd.AddCommand(newHostListCommand(), newHostTrustCommand())
+	return cmd
+}
+
+func newHostListCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "list trusted hosts, and keys that wait for trust", Args: cobra.NoArgs}
+	conn := connectFlags(cmd)
+	out := outputFlag(cmd, "table", "json", "csv")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := conn.client()
+		if err != nil {
+			return err
+		}
+		list, err := c.Hosts(cmd.Context())
+		if err != nil {
+			return fmt.Errorf("list hosts: %w", err)
+		}
+		switch *out {
+		case "json":
+			return printJSON(cmd.OutOrStdout(), list)
+		case "csv":
+			return hostTable(&list).csv(cmd.OutOrStdout())
+		}
+		hostTable(&list).print(cmd.OutOrStdout())
+		if len(list.Pending) > 0 {
+			fmt.Fprintln(cmd.ErrOrStderr(), "patchproof: compare a waiting fingerprint with 'patchproof-agent status' on the host, then 'patchproof host trust FINGERPRINT'")
+		}
+		return nil
+	}
+	return cmd
+}
+
+func hostTable(l *api.HostList) *table {
+	t := &table{columns: []column{{head: "TRUST"}, {head: "NAME", min: 8}, {head: "ASSET"}, {head: "REPORTS", right: true}, {head: "LAST"}, {head: "FINGERPRINT"}}}
+	for _, p := range l.Pending {
+		t.add("WAITS", "-", "-", strconv.FormatInt(p.Envelopes, 10), stamp(p.LastAt), p.Fingerprint)
+	}
+	for i := range l.Assets {
+		a := &l.Assets[i]
+		t.add("trusted", a.Name, a.ID, strconv.FormatUint(a.Sequence, 10), dash(stamp(a.LastReport)), a.Fingerprint)
+	}
+	return t
+}
+
+func newHostTrustCommand() *cobra.Command {
+	var r api.TrustRequest
+	var class, exposure, environment string
+	cmd := &cobra.Command{
+		Use:   "trust FINGERPRINT",
+		Short: "believe the host with this key fingerprint, and take in what it sent",
+		Long: `Believe the host whose evidence key has this fingerprint. Compare it first with
+what 'patchproof-agent status' prints on the host itself. Reports that waited in
+quarantine are taken in at once.`,
+		Args: cobra.ExactArgs(1),
+	}
+	conn := connectFlags(cmd)
+	out := outputFlag(cmd, "table", "json")
+	f := cmd.Flags()
+	at := &r.Attributes
+	f.StringVar(&r.Name, "name", "", "name of the asset; default: the host's own name")
+	f.StringVar(&at.Account, "account", "", "cloud account")
+	f.StringVar(&at.OU, "ou", "", "organizational unit")
+	f.StringVar(&at.Region, "region", "", "region")
+	f.StringVar(&at.Service, "service", "", "service it belongs to")
+	f.StringVar(&at.Owner, "owner", "", "owning team")
+	f.StringVar(&class, "class", "compute", "asset class: compute, appliance, image, workload, golden, code")
+	f.StringVar(&exposure, "exposure", "unknown", "internet, internal or unknown (counts as internet)")
+	f.StringVar(&environment, "environment", "unknown", "production, nonproduction, enduser or unknown (counts as production)")
+	f.BoolVar(&at.Core, "core", false, "core infrastructure")
+	f.BoolVar(&at.CrownJewel, "crown-jewel", false, "trading engine, wallet or signing")
+	f.BoolVar(&at.ColdWallet, "cold-wallet", false, "cold wallet host")
+	f.BoolVar(&at.HotWallet, "hot-wallet", false, "hot wallet host")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		fp, err := schema.ParseFingerprint(args[0])
+		if err != nil {
+			return usage(fmt.Errorf("fingerprint: %w", err))
+		}
+		r.Fingerprint = fp
+		at.Class, at.Exposure, at.Environment = sla.Class(class), sla.Exposure(exposure), sla.Environment(environment)
+		if err := checkAttributes(class, exposure, environment); err != nil {
+			return usage(err)
+		}
+		c, err := conn.client()
+		if err != nil {
+			return err
+		}
+		res, err := c.TrustHost(cmd.Context(), r)
+		if err != nil {
+			return fmt.Errorf("trust host: %w", err)
+		}
+		if *out == "json" {
+			return printJSON(cmd.OutOrStdout(), res)
+		}
+		printTrust(cmd.OutOrStdout(), &res)
+		return nil
+	}
+	return cmd
+}
+
+func printTrust(w io.Writer, r *api.TrustResult) {
+	fmt.Fprintf(w, "trusted %s as asset %s; %d waiting reports taken in", clean(r.Name), r.Asset, r.Replayed)
+	if r.Refused > 0 {
+		fmt.Fprintf(w, ", %d refused (see patchproof quarantine list)", r.Refused)
+	}
+	fmt.Fprintln(w)
+}
+
+func checkAttributes(class, exposure, environment string) error {
+	for _, c := range []struct {
+		name, got string
+		want      []string
+	}{
+		{"class", class, []string{"compute", "appliance", "image", "workload", "golden", "code"}},
+		{"exposure", exposure, []string{"internet", "internal", "unknown"}},
+		{"environment", environment, []string{"production", "nonproduction", "enduser", "unknown"}},
+	} {
+		if !slices.Contains(c.want, c.got) {
+			return fmt.Errorf("%s %q: want %s", c.name, c.got, strings.Join(c.want, ", "))
+		}
+	}
+	return nil
+}
+
+func newKeyCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "key", Short: "the collector's public keys"}
+	show := &cobra.Command{Use: "show", Short: "print the receipt key that agents pin", Args: cobra.NoArgs}
+	conn := connectFlags(show)
+	out := outputFlag(show, "table", "json")
+	show.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := conn.client()
+		if err != nil {
+			return err
+		}
+		k, err := c.Key(cmd.Context())
+		if err != nil {
+			return fmt.Errorf("show key: %w", err)
+		}
+		if *out == "json" {
+			return printJSON(cmd.OutOrStdout(), k)
+		}
+		w := cmd.OutOrStdout()
+		fmt.Fprintf(w, "receipt_key: %s\n", k.ReceiptKey)
+		fmt.Fprintf(w, "# fingerprint %s\n# evidence log %s\n", k.Fingerprint, clean(k.LogKey))
+		return nil
+	}
+	cmd.AddCommand(show)
+	return cmd
+}
+
+func newQuarantineCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "quarantine", Short: "what the door refused"}
+	list := &cobra.Command{Use: "list", Short: "list refused envelopes with the reasons", Args: cobra.NoArgs}
+	conn := connectFlags(list)
+	out := outputFlag(list, "table", "json", "csv")
+	list.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := conn.client()
+		if err != nil {
+			return err
+		}
+		q, err := c.Quarantine(cmd.Context())
+		if err != nil {
+			return fmt.Errorf("list quarantine: %w", err)
+		}
+		if *out == "json" {
+			return printJSON(cmd.OutOrStdout(), q)
+		}
+		t := &table{columns: []column{{head: "LAST"}, {head: "REASON"}, {head: "COUNT", right: true}, {head: "ROAD"}, {head: "KEY", min: 12}, {head: "DIGEST", min: 12}, {head: "DETAIL", min: 20}}}
+		for _, e := range q.Envelopes {
+			t.add(stamp(e.LastAt), e.Reason, strconv.FormatInt(e.Count, 10), e.Road, dash(e.Key), e.Digest, e.Detail)
+		}
+		if *out == "csv" {
+			return t.csv(cmd.OutOrStdout())
+		}
+		t.print(cmd.OutOrStdout())
+		return nil
+	}
+	cmd.AddCommand(list)
+	return cmd
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/patchproof/patchproof/collector/query"
+)
+
+func newSummaryCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "summary", Short: "the whole estate on one screen", Args: cobra.NoArgs}
+	conn := connectFlags(cmd)
+	out := outputFlag(cmd, "table", "json", "csv")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := conn.client()
+		if err != nil {
+			return err
+		}
+		s, err := c.Summary(cmd.Context())
+		if err != nil {
+			return fmt.Errorf("read summary: %w", err)
+		}
+		switch *out {
+		case "json":
+			return printJSON(cmd.OutOrStdout(), s)
+		case "csv":
+			return severityTable(&s).csv(cmd.OutOrStdout())
+		}
+		printSummary(cmd.OutOrStdout(), &s)
+		return nil
+	}
+	return cmd
+}
+
+func severityTable(s *query.Summary) *table {
+	t := &table{columns: []column{
+		{head: "SEVERITY"}, {head: "RUNNING", right: true}, {head: "OVERDUE", right: true}, {head: "WITHIN", right: true},
+		{head: "AWAITING FIX", right: true}, {head: "KEV", right: true},
+	}}
+	for _, r := range s.BySeverity {
+		t.add(string(r.Severity), strconv.Itoa(r.Running), strconv.Itoa(r.Overdue), strconv.Itoa(r.Within), strconv.Itoa(r.AwaitingFix), strconv.Itoa(r.KEV))
+	}
+	return t
+}
+
+func printSummary(w io.Writer, s *query.Summary) {
+	a, f := s.Assets, s.Findings
+	fmt.Fprintf(w, "As of %s under policy %s\n\n", stamp(s.AsOf), short(s.Policy))
+	fmt.Fprintf(w, "Assets    %d: %d reporting, %d silent, %d never reported; %d with gaps, %d on a release no feed covers\n",
+		a.Total, a.Reporting, a.Silent, a.NeverReported, a.WithGaps, a.Uncovered)
+	if a.PendingKeys > 0 {
+		fmt.Fprintf(w, "          %d keys wait for trust: patchproof host list\n", a.PendingKeys)
+	}
+	fmt.Fprintf(w, "Findings  %d running: %d overdue, %d within, %d awaiting a fix; %d wait for a reboot, %d arrived overdue, %d KEV\n",
+		f.Running, f.Overdue, f.Within, f.AwaitingFix, f.PendingReboot, f.Arrival, f.KEV)
+	fmt.Fprintf(w, "          %d fixed, %d not affected; %d comparisons undetermined\n\n", f.Fixed, f.NotAffected, s.Undetermined)
+	severityTable(s).print(w)
+	if f.Within > 0 {
+		var parts []string
+		for _, d := range s.DueSoon {
+			if d.Count > 0 {
+				parts = append(parts, fmt.Sprintf("%d within %d days", d.Count, d.WithinDays))
+			}
+		}
+		fmt.Fprintf(w, "\nFalls due  %s\n", strings.Join(parts, ", "))
+	}
+	fmt.Fprintln(w, "\nFeeds")
+	feedTable(s.Feeds, s.AsOf).print(w)
+}
+
+func feedTable(fs []query.Feed, at time.Time) *table {
+	t := &table{columns: []column{
+		{head: "FEED", min: 10}, {head: "AGE", right: true}, {head: "PUBLISHED"}, {head: "ADVISORIES", right: true}, {head: "FACTS", right: true},
+		{head: "MISSING", right: true}, {head: "WITHDRAWN", right: true}, {head: "SNAPSHOT"}, {head: "COVERS", min: 12}, {head: "HELD", min: 12},
+	}}
+	for _, f := range fs {
+		held := "-"
+		if f.Held != nil {
+			held = f.Held.Reason
+		}
+		t.add(f.Name, age(at.Sub(f.ImportedAt)), day(f.Published), strconv.Itoa(f.Advisories), strconv.Itoa(f.Facts), strconv.Itoa(f.Missing),
+			strconv.Itoa(f.Withdrawn), short(f.Digest), dash(strings.Join(f.Releases, " ")), held)
+	}
+	return t
+}
+
+func age(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return "now"
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	default:
+		return fmt.Sprintf("%dd", int(d.Hours()/24))
+	}
+}

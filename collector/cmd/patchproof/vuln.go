@@ -1,0 +1,74 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/patchproof/patchproof/collector/query"
+)
+
+func newVulnCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "vuln", Short: "one vulnerability across the estate"}
+	show := &cobra.Command{Use: "show CVE", Short: "who has it, where it is fixed, when it is due", Args: cobra.ExactArgs(1)}
+	conn := connectFlags(show)
+	out := outputFlag(show, "table", "json", "csv")
+	show.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := conn.client()
+		if err != nil {
+			return err
+		}
+		v, err := c.Vulnerability(cmd.Context(), strings.ToUpper(args[0]))
+		if err != nil {
+			return fmt.Errorf("show vulnerability: %w", err)
+		}
+		switch *out {
+		case "json":
+			return printJSON(cmd.OutOrStdout(), v)
+		case "csv":
+			return findingCSV(v.Findings).csv(cmd.OutOrStdout())
+		}
+		printVulnerability(cmd.OutOrStdout(), &v)
+		footer(cmd.ErrOrStderr(), v.Meta, "finding")
+		return nil
+	}
+	cmd.AddCommand(show)
+	return cmd
+}
+
+func printVulnerability(w io.Writer, v *query.Vulnerability) {
+	fmt.Fprintln(w, clean(v.ID))
+	f := v.Facts
+	if f.KEV != nil {
+		fmt.Fprintf(w, "  KEV      listed %s, CISA's due date %s\n", clean(f.KEV.Added), clean(dash(f.KEV.Due)))
+	}
+	if f.EPSS != nil {
+		fmt.Fprintf(w, "  EPSS     %.5f (percentile %.3f) of %s\n", f.EPSS.Score, f.EPSS.Percentile, clean(dash(f.EPSS.Date)))
+	}
+	if f.SSVC != nil {
+		fmt.Fprintf(w, "  SSVC     exploitation %s, automatable %s, impact %s\n", clean(dash(f.SSVC.Exploitation)), clean(dash(f.SSVC.Automatable)), clean(dash(f.SSVC.Impact)))
+	}
+	for _, s := range f.Scores {
+		fmt.Fprintf(w, "  CVSS     %.1f (%s, %s) %s\n", s.Value, clean(s.Version), clean(s.Source), clean(s.Vector))
+	}
+	if len(v.Fixes) > 0 {
+		fmt.Fprintln(w, "\nFixed where")
+		t := &table{columns: []column{{head: "RELEASE"}, {head: "PACKAGE", min: 8}, {head: "FIXED IN", min: 8}, {head: "ISSUED"}, {head: "ADVISORY", min: 10}, {head: "RATING"}, {head: "FEED"}}}
+		for _, x := range v.Fixes {
+			fixed := dash(x.Fixed)
+			if x.Withdrawn {
+				fixed = "withdrawn"
+			}
+			t.add(x.Release, x.Package, fixed, day(x.Issued), x.Advisory, dash(x.Rating), x.Feed)
+		}
+		t.print(w)
+	}
+	if len(v.Findings) == 0 {
+		fmt.Fprintln(w, "\nNo asset has a finding on it.")
+		return
+	}
+	fmt.Fprintln(w, "\nWho has it")
+	findingTable(v.Findings).print(w)
+}
