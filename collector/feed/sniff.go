@@ -60,6 +60,9 @@ func sniffJSON(text io.Reader) (kind, error) {
 			return kindUnknown, brokenJSON(d, err)
 		}
 	}
+	if _, err := d.Token(); err != nil {
+		return kindUnknown, brokenJSON(d, err)
+	}
 	return kindUnknown, fmt.Errorf("%w: JSON without the keys of an OSV record, a CVE record or a KEV catalogue", ErrUnknown)
 }
 

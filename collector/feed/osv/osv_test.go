@@ -161,21 +161,39 @@ func TestRows(t *testing.T) {
 		livePatch      bool
 	}{
 		{"never_fixed", `"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"}]}]`, []advisory.Range{{Introduced: "0"}}, nil, false},
-		{"two_spans", `"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"1"},{"introduced":"2"},{"fixed":"3"}]}]`,
-			[]advisory.Range{{Introduced: "0", Fixed: "1"}, {Introduced: "2", Fixed: "3"}}, nil, false},
-		{"last_affected", `"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"1"},{"last_affected":"2"}]}]`,
-			[]advisory.Range{{Introduced: "1", LastAffected: "2"}}, nil, false},
-		{"two_ends_keep_the_wider", `"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"1"},{"fixed":"2"}]}]`,
-			[]advisory.Range{{Introduced: "0", Fixed: "1"}, {Introduced: "0", Fixed: "2"}}, nil, false},
-		{"two_starts", `"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"introduced":"2"},{"fixed":"3"}]}]`,
-			[]advisory.Range{{Introduced: "0"}, {Introduced: "2", Fixed: "3"}}, nil, false},
+		{
+			"two_spans", `"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"1"},{"introduced":"2"},{"fixed":"3"}]}]`,
+			[]advisory.Range{{Introduced: "0", Fixed: "1"}, {Introduced: "2", Fixed: "3"}},
+			nil, false,
+		},
+		{
+			"last_affected", `"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"1"},{"last_affected":"2"}]}]`,
+			[]advisory.Range{{Introduced: "1", LastAffected: "2"}},
+			nil, false,
+		},
+		{
+			"two_ends_keep_the_wider", `"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"1"},{"fixed":"2"}]}]`,
+			[]advisory.Range{{Introduced: "0", Fixed: "1"}, {Introduced: "0", Fixed: "2"}},
+			nil, false,
+		},
+		{
+			"two_starts", `"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"introduced":"2"},{"fixed":"3"}]}]`,
+			[]advisory.Range{{Introduced: "0"}, {Introduced: "2", Fixed: "3"}},
+			nil, false,
+		},
 		{"versions_only", `"versions":["1","2"]`, nil, []string{"1", "2"}, false},
-		{"ranges_make_versions_superfluous", `"versions":["1","2"],"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"3"}]}]`,
-			[]advisory.Range{{Introduced: "0", Fixed: "3"}}, nil, false},
+		{
+			"ranges_make_versions_superfluous", `"versions":["1","2"],"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"3"}]}]`,
+			[]advisory.Range{{Introduced: "0", Fixed: "3"}},
+			nil, false,
+		},
 		{"neither_means_all", `"versions":[]`, []advisory.Range{{Introduced: "0"}}, nil, false},
 		{"git_range_is_not_of_packages", `"versions":["7"],"ranges":[{"type":"GIT","events":[{"introduced":"0"}]}]`, nil, []string{"7"}, false},
-		{"live_patch", `"ecosystem_specific":{"module_name_regex":"lkp_"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"1"}]}]`,
-			[]advisory.Range{{Introduced: "0", Fixed: "1"}}, nil, true},
+		{
+			"live_patch", `"ecosystem_specific":{"module_name_regex":"lkp_"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"1"}]}]`,
+			[]advisory.Range{{Introduced: "0", Fixed: "1"}},
+			nil, true,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b, err := osv.ParseOne([]byte(`{"id":"DSA-1","affected":[{"package":{"ecosystem":"Debian:12","name":"p"},` + tt.affected + `}]}`))
