@@ -289,8 +289,8 @@ func (c *Config) PinnedKey() (ed25519.PublicKey, error) {
 
 func checkServer(s string) error {
 	u, err := url.Parse(s)
-	if err != nil {
-		return err
+	if fault, ok := errors.AsType[*url.Error](err); ok {
+		return fmt.Errorf("not a URL: %w", fault.Err) // without the URL, which may hold a password
 	}
 	if !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) || u.Hostname() == "" {
 		return fmt.Errorf("%q: want nats://HOST:PORT or tls://HOST:PORT", u.Redacted())

@@ -142,21 +142,40 @@ func (r *Road) connect(ctx context.Context) (*session, error) {
 	return s, nil
 }
 
-// dialer lets the end of ctx interrupt a dial.
-type dialer func(network, address string) (net.Conn, error)
+// dialer makes connections that the end of ctx interrupts, while they are made
+// and while the server has not yet said a word.
+type dialer struct {
+	ctx  context.Context //nolint:containedctx // it lives as long as one call of dial
+	mu   sync.Mutex
+	conn net.Conn
+}
 
 // Dial makes a connection.
-func (d dialer) Dial(network, address string) (net.Conn, error) { return d(network, address) }
+func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(d.ctx, network, address)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.conn = conn
+	return conn, err
+}
+
+func (d *dialer) interrupt() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.conn != nil {
+		_ = d.conn.Close() //nolint:errcheck // its reader gets the error
+	}
+}
 
 func (r *Road) dial(ctx context.Context, more ...nats.Option) (*session, error) {
+	d := &dialer{ctx: ctx}
+	defer context.AfterFunc(ctx, d.interrupt)()
 	s := &session{closed: make(chan struct{})}
 	conn, err := nats.Connect(r.options.Server, append([]nats.Option{
 		nats.Name("patchproof-agent"),
 		nats.NoReconnect(),
 		nats.Timeout(dialTimeout),
-		nats.SetCustomDialer(dialer(func(network, address string) (net.Conn, error) {
-			return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, address)
-		})),
+		nats.SetCustomDialer(d),
 		nats.CustomInboxPrefix(InboxPrefix(r.transportKey)),
 		nats.ClosedHandler(func(*nats.Conn) { close(s.closed) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {

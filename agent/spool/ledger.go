@@ -117,7 +117,7 @@ func (l *ledger) compose(r *schema.Report) *schema.Report {
 			next.Bodies[p.Name] = body
 		}
 	}
-	next.Gaps = slices.Concat(r.Gaps, l.gaps())
+	next.Gaps = slices.Concat(l.gaps(), r.Gaps) // first, since a list over its bound is cut at its end
 	l.LastSealed = &Sealed{CollectedAt: schema.Timestamp(r.CollectedAt)}
 	if len(next.Bodies) == len(next.Parts) {
 		l.FullSequence = next.Sequence

@@ -50,6 +50,7 @@ func (c *command) printInventory(cmd *cobra.Command, root string) error {
 	if err != nil {
 		return err
 	}
+	report = schema.Fit(report)
 	if format == formatJSON {
 		report.Bodies = nil
 		if packages == nil {

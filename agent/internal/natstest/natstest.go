@@ -37,7 +37,8 @@ func Run(t testing.TB, o Options) *server.Server {
 		NoSigs: true, NoLog: true, MaxPayload: o.MaxPayload,
 	}
 	if o.User != "" {
-		opts.Nkeys = []*server.NkeyUser{{Nkey: o.User}}
+		opts.Nkeys = []*server.NkeyUser{{Nkey: o.User, Permissions: host(o.User)}}
+		opts.Users = []*server.User{{Username: Collector, Password: Collector}}
 	}
 	s, err := server.NewServer(opts)
 	if err != nil {
@@ -51,6 +52,18 @@ func Run(t testing.TB, o Options) *server.Server {
 	return s
 }
 
+// Collector is the user name and the password of the collector on a broker that
+// knows its users.
+const Collector = "collector"
+
+// host is what the collector's broker lets a host do.
+func host(user string) *server.Permissions {
+	return &server.Permissions{
+		Publish:   &server.SubjectPermission{Allow: []string{schema.ReportSubject(user)}},
+		Subscribe: &server.SubjectPermission{Allow: []string{schema.ReceiptSubject(user), "_INBOX." + user + ".>"}},
+	}
+}
+
 // Stop shuts a broker down and waits for its end.
 func Stop(s *server.Server) {
 	s.Shutdown()
@@ -60,7 +73,7 @@ func Stop(s *server.Server) {
 // Connect joins a broker as the collector does and makes the stream.
 func Connect(t testing.TB, s *server.Server, perSubject int64, options ...nats.Option) *nats.Conn {
 	t.Helper()
-	conn, err := nats.Connect(s.ClientURL(), options...)
+	conn, err := nats.Connect(s.ClientURL(), append(options, nats.UserInfo(Collector, Collector), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))...)
 	if err != nil {
 		t.Fatalf("connect: %v", err)
 	}
