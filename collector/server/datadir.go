@@ -23,6 +23,18 @@ const (
 	TokenFile     = "token"
 )
 
+// What else a data directory holds: the keys, the database, the last signed
+// checkpoint (to be kept out of backups), the broker's files, who holds the
+// directory, and uploads while they are read.
+const (
+	keysDir      = "keys"
+	databaseFile = "collector.db"
+	headFile     = "log-head"
+	brokerDir    = "nats"
+	lockFile     = "lock"
+	incomingDir  = "incoming"
+)
+
 // ErrInUse: another collector holds the data directory.
 var ErrInUse = errors.New("another collector uses this data directory")
 
@@ -45,7 +57,7 @@ func openDataDir(root string) (*dataDir, error) {
 		return nil, fmt.Errorf("open data directory: %s has mode %04o, others can reach it; run chmod 700 %s", root, info.Mode().Perm(), root)
 	}
 	d := &dataDir{root: root}
-	if d.lock, err = takeLock(d.path("lock")); err != nil {
+	if d.lock, err = takeLock(d.path(lockFile)); err != nil {
 		return nil, fmt.Errorf("open data directory %s: %w", root, err)
 	}
 	// Left by a process that was killed.
@@ -56,6 +68,9 @@ func openDataDir(root string) (*dataDir, error) {
 }
 
 func (d *dataDir) path(name string) string { return filepath.Join(d.root, name) }
+
+// incoming is where uploads lie while they are read.
+func (d *dataDir) incoming() string { return d.path(incomingDir) }
 
 // close gives the directory back.
 func (d *dataDir) close() error {

@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"path/filepath"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -129,10 +128,10 @@ func (c *collector) open(ctx context.Context) error {
 	if c.data, err = openDataDir(c.o.DataDir); err != nil {
 		return err
 	}
-	if c.keys, err = trust.OpenKeys(c.data.path("keys")); err != nil {
+	if c.keys, err = trust.OpenKeys(c.data.path(keysDir)); err != nil {
 		return err
 	}
-	if c.store, err = sqlstore.Open(ctx, c.data.path("collector.db")); err != nil {
+	if c.store, err = sqlstore.Open(ctx, c.data.path(databaseFile)); err != nil {
 		return err
 	}
 	if err := c.openEvidence(ctx); err != nil {
@@ -160,7 +159,7 @@ func (c *collector) open(ctx context.Context) error {
 
 func (c *collector) openEvidence(ctx context.Context) error {
 	log, err := evidence.OpenLog(ctx, evidence.Options{
-		Store: c.store, Signer: c.keys.Log, Verifier: c.keys.LogVerifier, HeadFile: c.data.path("log-head"), Now: c.o.Now,
+		Store: c.store, Signer: c.keys.Log, Verifier: c.keys.LogVerifier, HeadFile: c.data.path(headFile), Now: c.o.Now,
 	})
 	if err != nil {
 		return err
@@ -191,7 +190,7 @@ func (c *collector) publish(road, transportKey string, receipt []byte) error {
 func (c *collector) openRoad(ctx context.Context) error {
 	var err error
 	c.broker, err = natsin.StartBroker(ctx, natsin.BrokerOptions{
-		Dir: c.data.path("nats"), Listen: c.o.NATSListen, MaxStore: c.o.MaxStream, Log: c.o.Log,
+		Dir: c.data.path(brokerDir), Listen: c.o.NATSListen, MaxStore: c.o.MaxStream, Log: c.o.Log,
 	})
 	if err != nil {
 		return err
@@ -260,6 +259,3 @@ func (c *collector) close() error {
 	}
 	return errors.Join(errs...)
 }
-
-// incoming is where uploads lie while they are read.
-func (d *dataDir) incoming() string { return filepath.Join(d.root, "incoming") }

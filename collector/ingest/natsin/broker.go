@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -272,10 +273,17 @@ type serverLog struct {
 }
 
 func (l serverLog) Noticef(f string, v ...any) { l.line(slog.LevelDebug, f, v) }
-func (l serverLog) Warnf(f string, v ...any)   { l.line(slog.LevelWarn, f, v) }
 func (l serverLog) Errorf(f string, v ...any)  { l.line(slog.LevelError, f, v) }
 func (l serverLog) Debugf(f string, v ...any)  { l.line(slog.LevelDebug, f, v) }
 func (l serverLog) Tracef(string, ...any)      {}
+
+func (l serverLog) Warnf(format string, v ...any) {
+	level := slog.LevelWarn
+	if strings.HasPrefix(format, "Maximum payloads over") {
+		level = slog.LevelDebug // by 4 KiB, for headers; we know
+	}
+	l.line(level, format, v)
+}
 
 func (l serverLog) Fatalf(format string, v ...any) {
 	select {

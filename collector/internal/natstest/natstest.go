@@ -188,7 +188,7 @@ func (s *Sender) Send(ctx context.Context, envelopes map[string][]byte) (map[str
 				_ = s.Conn.Publish(schema.ReportSubject(s.Host.TransportKey()), raw)
 			}
 		}
-		if err := s.collect(ctx, inbox, got, len(envelopes)); err != nil {
+		if err := s.collect(ctx, inbox, envelopes, got); err != nil {
 			return got, err
 		}
 	}
@@ -196,10 +196,10 @@ func (s *Sender) Send(ctx context.Context, envelopes map[string][]byte) (map[str
 }
 
 // collect takes receipts until all are there or it is time to send again.
-func (s *Sender) collect(ctx context.Context, inbox *nats.Subscription, got map[string]schema.Receipt, want int) error {
+func (s *Sender) collect(ctx context.Context, inbox *nats.Subscription, envelopes map[string][]byte, got map[string]schema.Receipt) error {
 	wait, cancel := context.WithTimeout(ctx, s.Retry)
 	defer cancel()
-	for len(got) < want {
+	for len(got) < len(envelopes) {
 		m, err := inbox.NextMsgWithContext(wait)
 		if err != nil {
 			return ctx.Err() // nil when only the wait is over
@@ -208,7 +208,7 @@ func (s *Sender) collect(ctx context.Context, inbox *nats.Subscription, got map[
 		if err != nil {
 			continue // anybody may be able to send here; only what is signed counts
 		}
-		if r.Kind == schema.ReceiptAccepted {
+		if _, ours := envelopes[r.ReportID]; ours && r.Kind == schema.ReceiptAccepted {
 			if before, ok := got[r.ReportID]; ok && (before.LeafIndex != r.LeafIndex || before.LogEpoch != r.LogEpoch) {
 				return fmt.Errorf("report %s was receipted at leaf %d and at leaf %d", r.ReportID, before.LeafIndex, r.LeafIndex)
 			}
