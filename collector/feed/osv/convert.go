@@ -291,13 +291,21 @@ func moduleOf(summary string, row *advisory.Affected) string {
 	if !modular {
 		return ""
 	}
-	if m := streamPattern.FindStringSubmatch(summary); m != nil {
-		return m[1]
+	// A summary may name two ("virt:rhel and virt-devel:rhel"); which package is of
+	// which it does not say, so the row is of both.
+	var streams []string
+	for word := range strings.FieldsSeq(summary) {
+		if m := streamPattern.FindStringSubmatch(strings.Trim(word, ",;()")); m != nil && !slices.Contains(streams, m[1]) {
+			streams = append(streams, m[1])
+		}
 	}
-	return "*"
+	if len(streams) == 0 {
+		return "*"
+	}
+	return strings.Join(streams, " ")
 }
 
-var streamPattern = regexp.MustCompile(`(?:^|\s)([A-Za-z0-9][\w.+-]*:[A-Za-z0-9_][\w.+-]*)(?:/[\w.+-]+)?(?:\s|$)`)
+var streamPattern = regexp.MustCompile(`^([A-Za-z0-9][\w.+-]*:[A-Za-z0-9_][\w.+-]*)(?:/[\w.+-]+)?$`)
 
 // vulnerabilities collects CVE ids. An advisory's "related" are the CVEs it
 // fixes (DSA, USN, ALSA, RLSA, RHSA); in a record that is a CVE's own they are

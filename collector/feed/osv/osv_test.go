@@ -80,6 +80,8 @@ func TestModuleStreams(t *testing.T) {
 		{"Important: nodejs:18 security update", "1-1.module_el9.3.0+1+2", "nodejs:18"},
 		{"Moderate: container-tools:rhel8 security update", "1-1.module_el8.6.0+1+2", "container-tools:rhel8"},
 		{"virt:rhel bug fix update", "1-1.module+el8.4.0+1+2", "virt:rhel"},
+		{"Important: virt:rhel and virt-devel:rhel security update", "1-1.module_el8.6.0+1+2", "virt:rhel virt-devel:rhel"},
+		{"Moderate: idm:DL1, idm:client security update", "1-1.module_el8.6.0+1+2", "idm:DL1 idm:client"},
 		{"Important: httpd:2.4/mod_http2 security update", "1-1.module_el8.6.0+1+2", "httpd:2.4"},
 		{"new module: maven:3.9", "1-1.module_el9.3.0+1+2", "maven:3.9"},
 		{"Moderate: varnish security update", "1-1.module_el8.6.0+1+2", "*"},
