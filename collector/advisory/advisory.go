@@ -60,8 +60,8 @@ type Affected struct {
 	Kind    NameKind             `json:"kind"`
 	// Arch lists the architectures it applies to, empty for all.
 	Arch []string `json:"arch,omitempty"`
-	// Module is "name:stream" when the range applies to that module stream only;
-	// "*" when it applies to modular packages whose stream is not named; empty for
+	// Module is "name:stream" when the range applies to that module stream only, or
+	// several of them with a space between; "*" when it applies to modular packages whose stream is not named; empty for
 	// packages outside any module.
 	Module string  `json:"module,omitempty"`
 	Ranges []Range `json:"ranges,omitempty"`
