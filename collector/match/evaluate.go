@@ -181,7 +181,7 @@ func sourceOf(p *schema.Package) (source, v string) {
 func newSubject(p *schema.Package, fromSource bool, keys *[]byte) subject {
 	s := subject{pkg: p, arch: archName(p.Arch)}
 	s.module, s.modular = moduleOf(p)
-	v := ""
+	var v string
 	if fromSource {
 		_, v = sourceOf(p)
 	} else {

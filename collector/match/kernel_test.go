@@ -161,11 +161,11 @@ func TestRunningRPMKernels(t *testing.T) {
 
 // Every binary of a kernel's source that is no kernel is told apart with the reason.
 func TestBesideRPMKernels(t *testing.T) {
-	names := strings.Fields(`kernel-headers kernel-cross-headers kernel-devel kernel-devel-matched kernel-rt-devel kernel-64k-devel-matched kernel-debug-devel
+	names := strings.FieldsSeq(`kernel-headers kernel-cross-headers kernel-devel kernel-devel-matched kernel-rt-devel kernel-64k-devel-matched kernel-debug-devel
 		kernel-uek-devel kernel-doc kernel-tools kernel-tools-libs kernel-tools-libs-devel kernel-uek-tools kernel6.12-tools kernel6.12-headers kernel-abi-stablelists
 		kernel-abi-whitelists kernel-rt-debug-devel kernel-debuginfo kernel-debuginfo-common-x86_64 kernel-selftests-internal perf python3-perf bpftool rtla rv libperf
-		kernel-srpm-macros kernel-livepatch-6.1.79-99.164 kernel-livepatch-repo-cdn kpatch-patch-5_14_0-70_13_1`)
-	for _, n := range names {
+		kernel-srpm-macros kernel-livepatch-6.1.79-99.164 kpatch-patch-5_14_0-70_13_1`)
+	for n := range names {
 		res := kernelAdvisory("99-1", n).Match(running(state(alma9, kernelRPM(n, oldEL), kernelRPM("kernel-core", oldEL)), oldEL+".x86_64", ""))
 		if len(res.Matches) != 1 || res.Matches[0].Verdict != match.NotAffected || !strings.HasPrefix(res.Matches[0].Reason, "not a kernel: ") {
 			t.Errorf("%s: got %s, want not affected", n, said(res))
@@ -178,7 +178,7 @@ func TestBesideRPMKernels(t *testing.T) {
 func TestOrdinaryPackagesNamedAlike(t *testing.T) {
 	for n, source := range map[string]string{
 		"kernel-firmware": "kernel-firmware", "nfs-kernel-server": "nfs-kernel-server", "bpftool": "bpftool", "perf": "perf-tool",
-		"kernelshark": "kernelshark", "purge-kernels-service": "purge-kernels-service", "linux-firmware": "linux-firmware",
+		"kernelshark": "kernelshark", "purge-kernels-service": "purge-kernels-service", "kernel-livepatch-repo-cdn": "system-release", "linux-firmware": "linux-firmware",
 	} {
 		p := kernelRPM(n, oldEL)
 		p.Source = source
@@ -265,12 +265,12 @@ func TestUbuntuKernels(t *testing.T) {
 }
 
 func TestBesideDebKernels(t *testing.T) {
-	names := strings.Fields(`linux-headers-6.1.0-29-amd64 linux-headers-amd64 linux-libc-dev linux-libc-dev-arm64-cross linux-doc-6.1 linux-source-6.1 linux-perf linux-perf-6.1
+	names := strings.FieldsSeq(`linux-headers-6.1.0-29-amd64 linux-headers-amd64 linux-libc-dev linux-libc-dev-arm64-cross linux-doc-6.1 linux-source-6.1 linux-perf linux-perf-6.1
 		linux-cpupower libcpupower1 libcpupower-dev linux-kbuild-6.1 linux-compiler-gcc-12-x86 linux-config-6.1 linux-support-6.1.0-29 usbip bpftool hyperv-daemons
 		rtla linux-tools-5.15.0-69 linux-tools-common linux-cloud-tools-5.15.0-69-generic linux-buildinfo-5.15.0-69-generic linux-image-6.1.0-29-amd64-dbg
 		linux-lib-rust-6.8.0-31-generic linux-bpf-dev`)
 	ix := match.NewIndex(debian, []advisory.Advisory{debAdvisory("D", "linux", "99-1")})
-	for _, n := range names {
+	for n := range names {
 		res := ix.Match(running(state(debian, deb(n, "6.1.123-1", "linux", "6.1.123-1"), debKernel("6.1.0-30-amd64", "100-1")), "6.1.0-30-amd64", ""))
 		if len(res.Matches) != 1 || res.Matches[0].Verdict != match.NotAffected || !strings.HasPrefix(res.Matches[0].Reason, "not a kernel: ") {
 			t.Errorf("%s: got %s, want not affected", n, said(res))

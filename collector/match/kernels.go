@@ -47,7 +47,7 @@ var beside = map[schema.PackageFormat][]struct{ pattern, why string }{
 		{"kernel*-debuginfo-common*", "debug symbols"},
 		{"kernel*-debugsource", "debug symbols"},
 		{"kernel*-ipaclones-internal", "build information"},
-		{"kernel-livepatch-*", "a live patch, judged by what is loaded and not by its version"},
+		{"kernel-livepatch-[0-9]*", "a live patch, judged by what is loaded and not by its version"},
 		{"kpatch-patch-*", "a live patch, judged by what is loaded and not by its version"},
 		{"perf", "a program that runs outside the kernel"},
 		{"perf-*", "a program that runs outside the kernel"},
@@ -116,7 +116,8 @@ func roleOf(p *schema.Package) (kernelRole, string) {
 
 // alwaysBeside names packages that have a source of their own.
 func alwaysBeside(n string) bool {
-	return n == "kernel-srpm-macros" || n == "kernel-rpm-macros" || strings.HasPrefix(n, "kernel-livepatch-") || strings.HasPrefix(n, "kpatch-patch-")
+	live, _ := path.Match("kernel-livepatch-[0-9]*", n)
+	return live || n == "kernel-srpm-macros" || n == "kernel-rpm-macros" || strings.HasPrefix(n, "kpatch-patch-")
 }
 
 // mayConcernKernel is a quick look that spares most packages the table.

@@ -75,11 +75,13 @@ func TestPackages(t *testing.T) {
 			schema.Package{Format: "rpm", Name: "bash", Version: "1", Release: "1", Source: "bash", SourceVersion: "1-1"},
 		},
 		{
-			"pkg:rpm/amzn/bash@1-1?distro=amazon-2%20%28Karoo%29", inventory.Release{Distro: "amazon", Version: "2"},
+			"pkg:rpm/amzn/bash@1-1?distro=amazon-2%20%28Karoo%29",
+			inventory.Release{Distro: "amazon", Version: "2"},
 			schema.Package{Format: "rpm", Name: "bash", Version: "1", Release: "1", Source: "bash", SourceVersion: "1-1"},
 		},
 		{
-			"pkg:rpm/redhat/bash@1-1?distro=rhel-9.4", inventory.Release{Distro: "rhel", Version: "9"},
+			"pkg:rpm/redhat/bash@1-1?distro=rhel-9.4",
+			inventory.Release{Distro: "rhel", Version: "9"},
 			schema.Package{Format: "rpm", Name: "bash", Version: "1", Release: "1", Source: "bash", SourceVersion: "1-1"},
 		},
 		{
@@ -99,11 +101,13 @@ func TestPackages(t *testing.T) {
 			schema.Package{Format: "deb", Name: "adduser", Version: "3.134", Arch: "all", Source: "adduser", SourceVersion: "3.134"},
 		},
 		{
-			"pkg:deb/ubuntu/bash@5.1-6ubuntu1?distro=ubuntu-22.04", inventory.Release{Distro: "ubuntu", Version: "22.04"},
+			"pkg:deb/ubuntu/bash@5.1-6ubuntu1?distro=ubuntu-22.04",
+			inventory.Release{Distro: "ubuntu", Version: "22.04"},
 			schema.Package{Format: "deb", Name: "bash", Version: "5.1", Release: "6ubuntu1", Source: "bash", SourceVersion: "5.1-6ubuntu1"},
 		},
 		{
-			"pkg:apk/alpine/libcrypto1.1@1.1.1c-r0?arch=x86_64&distro=alpine-3.10.2&upstream=openssl", inventory.Release{Distro: "alpine", Version: "3.10"},
+			"pkg:apk/alpine/libcrypto1.1@1.1.1c-r0?arch=x86_64&distro=alpine-3.10.2&upstream=openssl",
+			inventory.Release{Distro: "alpine", Version: "3.10"},
 			schema.Package{Format: "apk", Name: "libcrypto1.1", Version: "1.1.1c-r0", Arch: "x86_64", Source: "openssl", SourceVersion: "1.1.1c-r0"},
 		},
 	}

@@ -12,9 +12,10 @@ import (
 	"testing"
 
 	"github.com/google/osv-scalibr/semantic"
+	"pgregory.net/rapid"
+
 	"github.com/patchproof/patchproof/collector/version"
 	"github.com/patchproof/patchproof/schema"
-	"pgregory.net/rapid"
 )
 
 // TestDpkgAgrees asks dpkg itself, on the vectors and on drawn pairs.

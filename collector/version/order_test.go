@@ -5,9 +5,10 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/patchproof/patchproof/collector/version"
 	"github.com/patchproof/patchproof/schema"
-	"pgregory.net/rapid"
 )
 
 // anyVersion draws parseable versions of a format, dense in what makes order

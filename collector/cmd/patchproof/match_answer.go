@@ -157,8 +157,15 @@ func (a *matchAnswer) write(w io.Writer, format string) error {
 // and a dash for what is empty.
 func (a *matchAnswer) table(people bool) *table {
 	t := &table{columns: []column{
-		{head: "SEVERITY"}, {head: "VULNERABILITY"}, {head: "PACKAGE", min: 8}, {head: "INSTALLED", min: 8}, {head: "FIXED", min: 8},
-		{head: "KEV"}, {head: "EPSS", right: true}, {head: "ADVISORY"}, {head: "REASON", min: 12},
+		{head: "SEVERITY"},
+		{head: "VULNERABILITY"},
+		{head: "PACKAGE", min: 8},
+		{head: "INSTALLED", min: 8},
+		{head: "FIXED", min: 8},
+		{head: "KEV"},
+		{head: "EPSS", right: true},
+		{head: "ADVISORY"},
+		{head: "REASON", min: 12},
 	}}
 	show := func(s string) string { return s }
 	rows := a.Findings
