@@ -38,16 +38,18 @@ func NewCalendar(name string, zone *time.Location, from time.Time, cutoff time.D
 		name: name, from: from.Unix(), windows: windows,
 		cutoffs: make([]int64, len(windows)), lastDays: make([]day, len(windows)),
 	}
+	var before Window
 	for i, w := range windows {
 		if !w.Start.Before(w.End) {
 			return nil, fmt.Errorf("calendar %s: the window of %s has no length", name, dayOf(w.Start, zone))
 		}
-		if i > 0 && w.Start.Before(windows[i-1].End) {
+		if w.Start.Before(before.End) {
 			return nil, fmt.Errorf("calendar %s: the window of %s is still open when the one of %s starts",
-				name, dayOf(windows[i-1].Start, zone), dayOf(w.Start, zone))
+				name, dayOf(before.Start, zone), dayOf(w.Start, zone))
 		}
 		c.cutoffs[i] = w.Start.Add(-cutoff).Unix()
 		c.lastDays[i] = lastDay(w.End, zone)
+		before = w
 	}
 	return c, nil
 }

@@ -6,12 +6,15 @@ import (
 	"github.com/patchproof/patchproof/collector/finding"
 )
 
-// Class, Exposure and Environment choose the table, row and column (sla.md, "Which row").
-type (
-	Class       string
-	Exposure    string
-	Environment string
-)
+// Class, with Exposure and Environment, chooses the table and column of the
+// timelines.
+type Class string
+
+// Exposure says whether the internet reaches an asset.
+type Exposure string
+
+// Environment is what an asset is used for.
+type Environment string
 
 // Asset classes.
 const (

@@ -56,11 +56,11 @@ type Cell struct {
 	Days int
 }
 
-// Row maps severities to cells; Table has a row per severity and a cell per column.
-type (
-	Row   map[finding.Severity]Cell
-	Table map[finding.Severity]map[Column]Cell
-)
+// Row is a table of one column: a cell for each severity.
+type Row map[finding.Severity]Cell
+
+// Table has a row for each severity and in it a cell for each column.
+type Table map[finding.Severity]map[Column]Cell
 
 // Timelines are §7 of the standard.
 type Timelines struct {
@@ -118,8 +118,8 @@ const (
 	Off      Strength = "off"
 )
 
-// BOD is CISA BOD 26-04 (https://www.cisa.gov/directives): the table, and what its rows
-// without KEV do.
+// BOD is CISA's Binding Operational Directive 26-04: its decision table, and what
+// the rows without KEV do.
 type BOD struct {
 	Table      map[BODKey]BODCell
 	WithoutKEV Strength

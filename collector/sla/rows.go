@@ -28,7 +28,7 @@ func columnOf(a Asset) Column {
 // non-production one is told by its environment and not by its exposure.
 func byEnvironment(c Class) bool { return c == Image || c == Workload || c == Code }
 
-// chooseCalendar asks in the order of sla.md: cold wallet, end user, column.
+// chooseCalendar asks in the order cold wallet, end user, column.
 func (e *evaluation) chooseCalendar() *Calendar {
 	a, c := e.in.Asset, e.p.Calendars
 	switch {
