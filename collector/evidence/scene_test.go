@@ -127,8 +127,7 @@ func (s *scene) leaf(l store.Leaf, err error) store.Leaf {
 
 func (s *scene) trust(id string) *host {
 	s.t.Helper()
-	seed := sha256.Sum256([]byte(id))
-	h := &host{id: id, key: ed25519.NewKeyFromSeed(seed[:])}
+	h := hostOf(id)
 	a := store.Asset{
 		ID: id, Name: "host " + id, Key: schema.KeyID(h.public()), TrustedAt: now,
 		Attributes: store.Attributes{Class: sla.Compute, Exposure: sla.Internal, Environment: sla.Production},
@@ -136,6 +135,11 @@ func (s *scene) trust(id string) *host {
 	must[int64](s.t)(s.store.TrustKey(s.t.Context(), a, s.leaf(evidence.TrustLeaf(a, "cli", now))))
 	s.hosts[id] = h
 	return h
+}
+
+func hostOf(id string) *host {
+	seed := sha256.Sum256([]byte(id))
+	return &host{id: id, key: ed25519.NewKeyFromSeed(seed[:])}
 }
 
 func (h *host) public() ed25519.PublicKey { return h.key.Public().(ed25519.PublicKey) }

@@ -41,8 +41,9 @@ func ValidToken(token string) bool {
 	if !ok {
 		return false
 	}
-	b, err := base64.RawURLEncoding.Strict().DecodeString(secret)
-	return err == nil && len(b) == tokenBytes
+	b, err := base64.RawURLEncoding.DecodeString(secret)
+	// The decoder passes over line ends and spare bits: one spelling only.
+	return err == nil && len(b) == tokenBytes && base64.RawURLEncoding.EncodeToString(b) == secret
 }
 
 // SameHash compares two token hashes in a time that does not tell where they differ.

@@ -251,7 +251,7 @@ CREATE TABLE finding (
     FOREIGN KEY (id, leaf) REFERENCES finding_version (id, leaf)
 ) STRICT;
 CREATE INDEX finding_urgency ON finding (order_running, order_due, order_priority, order_severity, order_kev, id);
-CREATE INDEX finding_asset ON finding (asset);
+CREATE INDEX finding_asset ON finding (asset, order_running, order_due, order_priority, order_severity, order_kev, id);
 CREATE INDEX finding_vulnerability ON finding (vulnerability, order_running, asset);
 
 CREATE TABLE undetermined (

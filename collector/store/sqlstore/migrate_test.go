@@ -1,0 +1,194 @@
+package sqlstore_test
+
+import (
+	"database/sql"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/patchproof/patchproof/collector/store"
+	"github.com/patchproof/patchproof/collector/store/sqlstore"
+)
+
+var update = flag.Bool("update", false, "write golden files")
+
+// raw opens a database file beside the store.
+func raw(t testing.TB, path string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+func exec(t testing.TB, db *sql.DB, query string, args ...any) {
+	t.Helper()
+	if _, err := db.ExecContext(t.Context(), query, args...); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+}
+
+func reopen(t testing.TB, path string) error {
+	t.Helper()
+	s, err := sqlstore.Open(t.Context(), path)
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}
+
+// TestSchemaIsTheGolden makes every change of the schema reviewable.
+func TestSchemaIsTheGolden(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	if err := reopen(t, path); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := raw(t, path).QueryContext(t.Context(), `SELECT sql FROM sqlite_master
+		WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' AND tbl_name <> 'goose_db_version' ORDER BY tbl_name, type DESC, name`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	var b strings.Builder
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			t.Fatal(err)
+		}
+		b.WriteString(text + ";\n")
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		if err := os.WriteFile("schema.sql", []byte(b.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	golden, err := os.ReadFile("schema.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(golden), b.String()); diff != "" {
+		t.Errorf("the schema is not schema.sql; look at the difference and run the test with -update (-want +got):\n%s", diff)
+	}
+}
+
+func TestOpenAgainChangesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a ?&#%20'.db")
+	s, err := sqlstore.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.AppendLeaf(t.Context(), store.Leaf{Kind: "k", Body: []byte("{}")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("the database is not in the file that was named: %v", err)
+	}
+	s, err = sqlstore.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	if n, err := s.LeafCount(t.Context()); err != nil || n != 1 {
+		t.Errorf("%d leaves (%v), want 1", n, err)
+	}
+}
+
+func TestOpenRefusesANewerSchema(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	if err := reopen(t, path); err != nil {
+		t.Fatal(err)
+	}
+	exec(t, raw(t, path), "INSERT INTO migration_checksum VALUES (9999, '9999_future.sql', 'x')")
+	if err := reopen(t, path); !errors.Is(err, store.ErrNewerSchema) {
+		t.Errorf("got error %v, want %v", err, store.ErrNewerSchema)
+	}
+}
+
+func TestOpenRefusesAnotherChecksum(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	if err := reopen(t, path); err != nil {
+		t.Fatal(err)
+	}
+	exec(t, raw(t, path), "UPDATE migration_checksum SET sha256 = 'other' WHERE version = 1")
+	if err := reopen(t, path); err == nil || !strings.Contains(err.Error(), "checksum") {
+		t.Errorf("got error %v, want one on the checksum", err)
+	}
+}
+
+func TestOpenRefusesWhatIsNoDatabase(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	if err := os.WriteFile(path, []byte(strings.Repeat("not a database ", 1000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := reopen(t, path); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("got error %v, want one that names %s", err, path)
+	}
+	if err := reopen(t, filepath.Join(path, "below", "x.db")); err == nil {
+		t.Error("a path below a file was opened")
+	}
+}
+
+// TestWritesAreFullySynced holds the setting that "done means receipted" rests on.
+func TestWritesAreFullySynced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	s, err := sqlstore.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	for pragma, want := range map[string]string{"synchronous": "2", "journal_mode": "wal", "foreign_keys": "1"} {
+		if got, err := s.Setting(t.Context(), pragma); err != nil || got != want {
+			t.Errorf("%s is %q (%v), want %q", pragma, got, err, want)
+		}
+	}
+}
+
+// TestFailingMigrationLeavesTheStepsBefore runs two more steps, the second of
+// which breaks half-way.
+func TestFailingMigrationLeavesTheStepsBefore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	good, bad := "CREATE TABLE later_a (x INTEGER)", "CREATE TABLE later_b (x INTEGER); INSERT INTO nowhere VALUES (1)"
+	if err := sqlstore.ApplyMigrations(t.Context(), path, good, bad); err == nil {
+		t.Fatal("a broken migration was applied")
+	}
+	names := func() (names []string) {
+		rows, err := raw(t, path).QueryContext(t.Context(), "SELECT name FROM sqlite_master WHERE name LIKE 'later%' ORDER BY name")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			var n string
+			if err := rows.Scan(&n); err != nil {
+				t.Fatal(err)
+			}
+			names = append(names, n)
+		}
+		return names
+	}
+	if diff := cmp.Diff([]string{"later_a"}, names()); diff != "" {
+		t.Errorf("tables after the failure (-want +got):\n%s", diff)
+	}
+	if err := reopen(t, path); !errors.Is(err, store.ErrNewerSchema) {
+		t.Errorf("an older program opens it: %v", err)
+	}
+	if err := sqlstore.ApplyMigrations(t.Context(), path, good, "CREATE TABLE later_b (x INTEGER)"); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"later_a", "later_b"}, names()); diff != "" {
+		t.Errorf("tables after the repair (-want +got):\n%s", diff)
+	}
+}
