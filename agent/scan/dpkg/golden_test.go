@@ -55,7 +55,8 @@ func build(t *testing.T, dir, control string) string {
 		t.Fatal(err)
 	}
 	_ = f.Close()
-	run(t, "dpkg-deb", "--root-owner-group", "-b", tree, f.Name())
+	// Files keep their owner, so that whoever runs the tests can unpack them.
+	run(t, "dpkg-deb", "-b", tree, f.Name())
 	return f.Name()
 }
 
