@@ -37,7 +37,7 @@ type room struct {
 	decisions map[string]int
 }
 
-func open(t *testing.T, change ...func(*ingest.Options)) *room {
+func open(t testing.TB, change ...func(*ingest.Options)) *room {
 	t.Helper()
 	r := &room{path: filepath.Join(t.TempDir(), "collector.db"), decisions: map[string]int{}}
 	st, err := sqlstore.Open(t.Context(), r.path)
@@ -67,7 +67,7 @@ func open(t *testing.T, change ...func(*ingest.Options)) *room {
 	return r
 }
 
-func (r *room) open(t *testing.T, receipt []byte) schema.Receipt {
+func (r *room) open(t testing.TB, receipt []byte) schema.Receipt {
 	t.Helper()
 	got, err := envelope.OpenReceipt(receipt, r.pinned)
 	if err != nil {
@@ -76,7 +76,7 @@ func (r *room) open(t *testing.T, receipt []byte) schema.Receipt {
 	return got
 }
 
-func (r *room) trust(t *testing.T, h *natstest.Host) ingest.Trusted {
+func (r *room) trust(t testing.TB, h *natstest.Host) ingest.Trusted {
 	t.Helper()
 	got, err := r.Trust(t.Context(), ingest.TrustRequest{Key: schema.KeyID(h.Public()), Name: h.Name()})
 	if err != nil {
