@@ -1,10 +1,12 @@
 package osv_test
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/patchproof/patchproof/collector/advisory"
 	"github.com/patchproof/patchproof/collector/feed/osv"
@@ -132,5 +134,55 @@ func BenchmarkAlmaLinux(b *testing.B) {
 		if n != 1783 {
 			b.Fatalf("got %d advisories, want 1783", n)
 		}
+	}
+}
+
+// TestAgreesWithTheOracle: what an independent program read in the same archive
+// for one host is what we read.
+func TestAgreesWithTheOracle(t *testing.T) {
+	data := sharedData(t)
+	doc, err := os.ReadFile(filepath.Join(data, "oracles/computed/expected-alma_9.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var oracle struct {
+		Findings []struct {
+			ID        string    `json:"id"`
+			CVEs      []string  `json:"cves"`
+			Published time.Time `json:"published"`
+			Packages  []struct {
+				Package string `json:"package"`
+				Fixed   string `json:"fixed"`
+				Modular bool   `json:"modular"`
+			} `json:"packages"`
+		} `json:"findings"`
+	}
+	if err := json.Unmarshal(doc, &oracle); err != nil {
+		t.Fatal(err)
+	}
+	byID := map[string]advisory.Advisory{}
+	for _, a := range parseZip(t, filepath.Join(data, "advisories/osv/AlmaLinux-9/all.zip"), osv.Options{}).Advisories {
+		byID[a.ID] = a
+	}
+	for _, want := range oracle.Findings {
+		a := byID[want.ID]
+		cves := slices.Clone(want.CVEs)
+		if len(cves) == 0 {
+			cves = []string{want.ID}
+		}
+		slices.Sort(cves)
+		if !slices.Equal(a.Vulnerabilities, cves) || !a.Issued.Equal(want.Published) {
+			t.Errorf("%s: got %v of %v, want %v of %v", want.ID, a.Vulnerabilities, a.Issued, cves, want.Published)
+		}
+		for _, p := range want.Packages {
+			if !slices.ContainsFunc(a.Affected, func(row advisory.Affected) bool {
+				return row.Name == p.Package && (row.Module != "") == p.Modular && row.Ranges[0].Introduced == "0" && row.Ranges[0].Fixed == p.Fixed
+			}) {
+				t.Errorf("%s: no row for %s fixed in %s, modular %v", want.ID, p.Package, p.Fixed, p.Modular)
+			}
+		}
+	}
+	if len(oracle.Findings) != 368 {
+		t.Errorf("the oracle has %d findings, want 368", len(oracle.Findings))
 	}
 }
