@@ -145,7 +145,7 @@ func TestExceptions(t *testing.T) {
 		}
 	})
 	t.Run("without_approval_or_end_it_moves_nothing", func(t *testing.T) {
-		for _, bad := range []sla.Exception{{ID: "X-2", Until: "2026-05-10"}, {ID: "X-2", From: approved, Until: "soon"}, {ID: "X-2", From: approved}} {
+		for _, bad := range []sla.Exception{{ID: "X-2", Until: "2026-05-10"}, {ID: "X-2", From: approved, Until: "soon"}, {ID: "X-2", From: approved, Until: "9999-12-31"}, {ID: "X-2", From: approved}} {
 			v := evaluate(t, shipped(), with(bad), inForce)
 			expect(t, v, want{"2026-04-01", "7.1/critical/production"})
 			if !hasNote(v, "X-2 lacks a readable approval or end") {

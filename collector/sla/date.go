@@ -32,7 +32,22 @@ func parseDay(d finding.Date) (day, error) {
 	if err != nil {
 		return 0, fmt.Errorf("date %q is not a calendar date YYYY-MM-DD", string(d))
 	}
-	return floorDay(t.Unix()), nil
+	n := floorDay(t.Unix())
+	if n < firstDay || n >= endDay {
+		return 0, fmt.Errorf("date %s does not lie in the years 1970 to 2149", string(d))
+	}
+	return n, nil
+}
+
+// The days that a policy's calendars cover: 1970-01-01 up to 2150-01-01.
+const (
+	firstDay day = 0
+	endDay   day = 65744
+)
+
+// covered says whether an instant lies in the years of the calendars, or is not given.
+func covered(t time.Time) bool {
+	return t.IsZero() || (t.Unix() >= int64(firstDay)*secondsPerDay-secondsPerDay && t.Unix() < int64(endDay)*secondsPerDay)
 }
 
 // String is YYYY-MM-DD; the years of a policy have four digits.

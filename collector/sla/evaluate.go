@@ -258,6 +258,14 @@ func checkClock(in *Input, fault func(string, ...any)) {
 			fault("the first detection is missing")
 		}
 	}
+	for _, t := range [...]time.Time{
+		c.Available, c.Detected, c.Known, c.Merged, c.Released, c.Validated, c.InService,
+		in.Vulnerability.ActiveExploitation, in.Vulnerability.KEVListed,
+	} {
+		if !covered(t) {
+			fault("the date %s does not lie in the years 1970 to 2149", t.UTC().Format(time.DateOnly))
+		}
+	}
 	if in.Vulnerability.KEVDue != "" && in.Vulnerability.KEVAdded == "" {
 		fault("a KEV due date without the date of the KEV listing")
 	}

@@ -33,7 +33,11 @@ func TestWrongInputIsRefusedAtOnce(t *testing.T) {
 		"code without merge":  {Asset: sla.Asset{Class: sla.Code}, Vulnerability: sla.Vulnerability{Severity: finding.Low}, Clock: sla.Clock{Known: monday}},
 		"before the calendar": detectedAt(finding.Critical, "1969-06-01T00:00:00Z"),
 		"after the calendar":  detectedAt(finding.Critical, "2300-06-01T00:00:00Z"),
-		"KEV not a date":      {Asset: host(finding.Low).Asset, Clock: host(finding.Low).Clock, Vulnerability: sla.Vulnerability{Severity: finding.Low, KEVAdded: "2026-02-30"}},
+		"KEV of another age":  {Asset: host(finding.Low).Asset, Clock: host(finding.Low).Clock, Vulnerability: sla.Vulnerability{Severity: finding.Low, KEVAdded: "9999-12-31"}},
+		"a mark of another age": {Asset: host(finding.Low).Asset, Clock: host(finding.Low).Clock, Vulnerability: sla.Vulnerability{
+			Severity: finding.Low, ActiveExploitation: instant("9998-01-01T00:00:00Z"),
+		}},
+		"KEV not a date": {Asset: host(finding.Low).Asset, Clock: host(finding.Low).Clock, Vulnerability: sla.Vulnerability{Severity: finding.Low, KEVAdded: "2026-02-30"}},
 	} {
 		if v, err := sla.Evaluate(shipped(), in, asked); err == nil {
 			t.Errorf("%s: accepted as %+v", name, v)

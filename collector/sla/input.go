@@ -6,11 +6,10 @@ import (
 	"github.com/patchproof/patchproof/collector/finding"
 )
 
-// Class, with Exposure and Environment, chooses the table and column of the
-// timelines.
+// Class of an asset. It chooses the table of the timelines; exposure and environment choose its column.
 type Class string
 
-// Exposure says whether the internet reaches an asset.
+// Exposure of an asset says whether the internet reaches an asset.
 type Exposure string
 
 // Environment is what an asset is used for.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -241,10 +242,8 @@ func (r *flagReader) word(flag, value string, needed bool, known ...string) stri
 	if value == "" && !needed {
 		return ""
 	}
-	for _, k := range known {
-		if value == k {
-			return value
-		}
+	if slices.Contains(known, value) {
+		return value
 	}
 	if value == "" {
 		r.fault("--%s is needed: one of %s", flag, strings.Join(known, ", "))
