@@ -467,6 +467,13 @@ func (ap *application) mark(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(ap.facts) > 0 {
+		// An assessment that is under way has read the facts before these, and its
+		// findings are not here yet to be marked by. Its mark is.
+		if err := collect("SELECT asset FROM dirty"); err != nil {
+			return err
+		}
+	}
 	ap.applied.MarkedAssets = len(touched)
 	return markAssets(ctx, ap.tx, slices.Sorted(maps.Keys(touched)))
 }

@@ -15,6 +15,7 @@ var facts = []test{
 	{"ReplacedWithinAKind", factsReplaced},
 	{"DelistingKeepsThem", factsDelisted},
 	{"MarkOnlyAssetsWithRunningFindings", factsMark},
+	{"MarkAnAssetThatIsBeingAssessed", factsDuringAssessment},
 	{"EPSSMarksWhenItCrossesAStep", factsEPSS},
 	{"RefusesTwoOfOneVulnerability", factsTwice},
 	{"MissingIsNotMarked", factsMissing},
@@ -102,6 +103,17 @@ func factsMark(t *testing.T, s store.Store) {
 	wantEqual(t, "marked", ap.MarkedAssets, 1)
 	if m := marks(t.Context(), t, s); len(m) != 1 || m["A1"] == 0 {
 		t.Errorf("marks %v, want one of A1", m)
+	}
+}
+
+// factsDuringAssessment: what is assessed now has read no facts on C1 and has no
+// finding yet, so only its mark can bring it back.
+func factsDuringAssessment(t *testing.T, s store.Store) {
+	m := dirtyAsset(t, s, "A1")
+	wantEqual(t, "marked", applyBatch(t, s, kevBatch("C1"), t0).MarkedAssets, 1)
+	apply(t, s, store.Assessment{Mark: m, At: t0, AssessedSequence: 1, Changed: []finding.Finding{made("A1", "C1", finding.Open, "")}})
+	if again := markOf(t, s, "A1"); again.Version <= m.Version {
+		t.Errorf("mark %d after facts that came during assessment %d, want a newer one", again.Version, m.Version)
 	}
 }
 
