@@ -171,6 +171,7 @@ func TestAgreesWithTheOracle(t *testing.T) {
 			cves = []string{want.ID}
 		}
 		slices.Sort(cves)
+		cves = slices.Compact(cves) // AlmaLinux lists some twice
 		if !slices.Equal(a.Vulnerabilities, cves) || !a.Issued.Equal(want.Published) {
 			t.Errorf("%s: got %v of %v, want %v of %v", want.ID, a.Vulnerabilities, a.Issued, cves, want.Published)
 		}
