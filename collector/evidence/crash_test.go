@@ -111,7 +111,7 @@ func TestKill(t *testing.T) {
 // first report it accepted.
 func killOne(t *testing.T, dir string, after time.Duration, starting bool, told map[string]int64) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // this test's own binary
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), crashDir+"="+dir)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()

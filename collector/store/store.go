@@ -84,9 +84,11 @@ type Reports interface {
 	// AcceptReport records r, its new parts, the asset's head if r.Sequence is the
 	// highest, a dirty mark, and the leaf, in one transaction. It returns the leaf's
 	// index. ErrExists when r.ID is already there; ErrFork when the key used the
-	// sequence for another report.
+	// sequence for another report; ErrNotFound when the asset or a part that the
+	// statement names is not held. A text that is not its digest's is refused.
 	AcceptReport(ctx context.Context, r Report, leaf Leaf) (int64, error)
-	// Report returns a report with its raw envelope (PartsTexts is nil).
+	// Report returns a report with its raw envelope; its statement is without
+	// bodies (PartsTexts is nil, Part returns them).
 	Report(ctx context.Context, id string) (Report, error)
 	// States lists an asset's reports in order of sequence, after a sequence,
 	// without Raw, Statement and parts.
@@ -286,7 +288,10 @@ type Applied struct {
 type Advisories interface {
 	// ApplyBatch records a batch and marks the assets it touches, in one
 	// transaction. An advisory that a snapshot no longer lists is kept and counted
-	// missing. Facts are merged by vulnerability and feed kind.
+	// missing. Facts are merged by vulnerability and feed kind; one that a snapshot
+	// no longer lists is kept. Touched are assets whose head's release has changed
+	// advisories or coverage, and those with a running finding whose facts changed;
+	// an EPSS score counts as changed when it crosses a multiple of 0.01.
 	ApplyBatch(ctx context.Context, b advisory.Batch, at time.Time, leaf Leaf) (Applied, error)
 	// HoldBatch records that a snapshot was held, with its leaf.
 	HoldBatch(ctx context.Context, f advisory.Feed, h Held, leaf Leaf) error
@@ -295,7 +300,9 @@ type Advisories interface {
 	// not withdrawn).
 	FeedVulnerabilities(ctx context.Context, feed string) (map[string]struct{}, error)
 	// AdvisoriesFor returns every advisory, withdrawn ones included, with its rows
-	// for one release, ordered by feed, id.
+	// for one release, ordered by feed, id. One that bears no date of its own is
+	// dated by when the feed first carried, or was published with, a fix that it
+	// carries now for the release (DateFirstSeen); without a fix it has no date.
 	AdvisoriesFor(ctx context.Context, r inventory.Release) ([]advisory.Advisory, error)
 	// Generation changes whenever advisories of a release or any facts change.
 	Generation(ctx context.Context, r inventory.Release) (int64, error)
@@ -334,7 +341,10 @@ type Assessments interface {
 	// MarkAll marks every asset dirty.
 	MarkAll(ctx context.Context) error
 	// ApplyAssessments records a batch of outcomes with one leaf, in one
-	// transaction. A batch that changes nothing appends no leaf and returns -1.
+	// transaction. A batch that changes no finding, undetermined comparison, gap or
+	// coverage appends no leaf and returns -1. A mark that became newer meanwhile
+	// stays. ErrConflict, and nothing recorded, when a mark is gone: someone else
+	// assessed the asset from it.
 	ApplyAssessments(ctx context.Context, as []Assessment, leaf *Leaf) (int64, error)
 	// AssetFindings returns all findings of an asset, closed ones included.
 	AssetFindings(ctx context.Context, asset string) ([]finding.Finding, error)
@@ -402,7 +412,7 @@ type Evidence interface {
 	Checkpoints(ctx context.Context) ([]Checkpoint, error)
 	// LogState returns the log's origin and epoch, written once by SetLogState.
 	LogState(ctx context.Context) (origin string, epoch int64, err error)
-	// ErrExists when the log has a name already.
+	// SetLogState names the log; ErrExists when it has a name already.
 	SetLogState(ctx context.Context, origin string, epoch int64) error
 	// StartEpoch moves the log to a later epoch, with its leaf, in one transaction;
 	// ErrConflict when the log is there already.
@@ -434,6 +444,7 @@ type PolicyRecord struct {
 
 // Policies keeps applied policies.
 type Policies interface {
+	// ApplyPolicy records a policy with its leaf and marks every asset.
 	ApplyPolicy(ctx context.Context, p PolicyRecord, leaf Leaf) (int64, error)
 	// CurrentPolicy returns the newest; ErrNotFound before the first.
 	CurrentPolicy(ctx context.Context) (PolicyRecord, error)

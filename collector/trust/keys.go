@@ -183,7 +183,7 @@ func readOrMake(path string, content func() ([]byte, error)) ([]byte, error) {
 const maxKeyFile = 4096
 
 func readPrivate(path string) ([]byte, error) {
-	f, err := os.Open(path) //nolint:gosec // the operator's own path
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +201,7 @@ func readPrivate(path string) ([]byte, error) {
 	if info.Size() > maxKeyFile {
 		return nil, fmt.Errorf("%s has %d bytes, a key file has at most %d", path, info.Size(), maxKeyFile)
 	}
-	return os.ReadFile(path) //nolint:gosec // the operator's own path
+	return os.ReadFile(path)
 }
 
 // create writes a file whole or not at all, and never over another: the content
@@ -224,7 +224,7 @@ func create(path string, content []byte) error {
 }
 
 func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // the operator's own path
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

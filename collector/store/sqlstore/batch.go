@@ -57,7 +57,7 @@ type application struct {
 // An asset is touched when an advisory for its head's release changed, when the
 // coverage of that release changed, or when a vulnerability it has a running
 // finding for got other facts. An EPSS score counts as changed for that purpose
-// when it crosses a multiple of 0.05: nearly every score moves a little every
+// when it crosses a multiple of 0.01: nearly every score moves a little every
 // day, and a verdict asks only on which side of a threshold it lies.
 func (s *Store) ApplyBatch(ctx context.Context, b advisory.Batch, at time.Time, leaf store.Leaf) (store.Applied, error) {
 	var applied store.Applied

@@ -12,8 +12,9 @@ import (
 	"github.com/patchproof/patchproof/collector/advisory"
 )
 
-// epssStep is the grain at which a moving EPSS score asks for a new verdict.
-const epssStep = 0.05
+// epssStep is the grain at which a moving EPSS score asks for a new verdict: the
+// finest that a policy's threshold is ever written in.
+const epssStep = 0.01
 
 type factRow struct {
 	bun.BaseModel `bun:"table:fact"`
@@ -164,7 +165,7 @@ func putFacts(ctx context.Context, tx bun.Tx, rows []factRow) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	stmt, err := tx.Tx.PrepareContext(ctx, `INSERT INTO fact (kind, vulnerability, missing, body) VALUES (?, ?, 0, ?)
+	stmt, err := tx.PrepareContext(ctx, `INSERT INTO fact (kind, vulnerability, missing, body) VALUES (?, ?, 0, ?)
 		ON CONFLICT (kind, vulnerability) DO UPDATE SET missing = 0, body = excluded.body`)
 	if err != nil {
 		return err

@@ -38,10 +38,12 @@ func (s *Store) selectFindings(ctx context.Context, what string, q *bun.SelectQu
 func (s *Store) ListFindings(ctx context.Context, q store.FindingQuery) ([]finding.Finding, error) {
 	sel := s.findings().OrderExpr(urgency)
 	if q.After != "" {
-		if _, err := s.Finding(ctx, q.After); err != nil {
-			return nil, fmt.Errorf("list findings after %s: %w", q.After, err)
+		var last findingRow
+		if err := s.reader.NewSelect().Model(&last).Where("id = ?", q.After).Scan(ctx); err != nil {
+			return nil, notFound(err, "list findings after %s", q.After)
 		}
-		sel = sel.Where("("+urgency+") > (SELECT "+urgency+" FROM finding AS f WHERE f.id = ?)", q.After)
+		sel = sel.Where("("+urgency+") > (?, ?, ?, ?, ?, ?)",
+			last.OrderRunning, last.OrderDue, last.OrderPriority, last.OrderSeverity, last.OrderKEV, last.ID)
 	}
 	if q.Limit > 0 {
 		sel = sel.Limit(int64(q.Limit))

@@ -222,7 +222,7 @@ func (s *Store) States(ctx context.Context, asset string, after uint64) ([]store
 
 // EachReport calls f for every report in leaf order, with its raw envelope.
 func (s *Store) EachReport(ctx context.Context, f func(store.Report) error) error {
-	const atOnce = 64
+	const atOnce = 16 // an envelope may have megabytes
 	for after := int64(-1); ; {
 		var rows []reportRow
 		err := s.reader.NewSelect().Model(&rows).Where("leaf > ?", after).Order("leaf").Limit(atOnce).Scan(ctx)

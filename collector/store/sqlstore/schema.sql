@@ -133,7 +133,7 @@ CREATE TABLE finding_version (
     leaf INTEGER NOT NULL REFERENCES leaf (idx),
     body TEXT NOT NULL,
     PRIMARY KEY (id, leaf)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 CREATE INDEX finding_version_leaf ON finding_version (leaf);
 CREATE TABLE leaf (
     idx  INTEGER PRIMARY KEY CHECK (idx >= 0),

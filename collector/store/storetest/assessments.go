@@ -69,9 +69,9 @@ func dirtyAsset(t testing.TB, s store.Store, id string) store.Mark {
 	return markOf(t, s, id)
 }
 
-func findingsOf(t testing.TB, s store.Store, asset string) []finding.Finding {
+func findingsOfA1(t testing.TB, s store.Store) []finding.Finding {
 	t.Helper()
-	return must[[]finding.Finding](t)(s.AssetFindings(t.Context(), asset))
+	return must[[]finding.Finding](t)(s.AssetFindings(t.Context(), "A1"))
 }
 
 func assessmentRoundTrip(t *testing.T, s store.Store) {
@@ -85,7 +85,7 @@ func assessmentRoundTrip(t *testing.T, s store.Store) {
 	})
 	wantEqual(t, "leaf", n, leafCount(t, s)-1)
 	wantEqual(t, "finding", must[finding.Finding](t)(s.Finding(t.Context(), f.ID)), storedFinding(f))
-	wantEqual(t, "asset's findings", findingsOf(t, s, "A1"), []finding.Finding{storedFinding(f)})
+	wantEqual(t, "asset's findings", findingsOfA1(t, s), []finding.Finding{storedFinding(f)})
 	wantEqual(t, "undetermined", must[[]finding.Undetermined](t)(s.UndeterminedOf(t.Context(), "A1")), []finding.Undetermined{u})
 	a := must[store.Asset](t)(s.Asset(t.Context(), "A1"))
 	if a.AssessedSequence != 1 || !a.Covered || !a.AssessedAt.Equal(rounded(after(time.Hour))) {
@@ -132,7 +132,7 @@ func assessmentNewerMark(t *testing.T, s store.Store) {
 	m := dirtyAsset(t, s, "A1")
 	accept(t, s, report("A1", 2, "x")) // while the first report is assessed
 	apply(t, s, store.Assessment{Mark: m, At: t0, AssessedSequence: 1, Changed: []finding.Finding{made("A1", "C1", finding.Open, "")}})
-	wantEqual(t, "findings", len(findingsOf(t, s, "A1")), 1)
+	wantEqual(t, "findings", len(findingsOfA1(t, s)), 1)
 	newer := markOf(t, s, "A1")
 	apply(t, s, store.Assessment{Mark: newer, At: t0, AssessedSequence: 2})
 	wantEqual(t, "marks", len(marks(t.Context(), t, s)), 0)
@@ -160,7 +160,7 @@ func assessmentConflictAtomic(t *testing.T, s store.Store) {
 		{Mark: m2, At: t0, AssessedSequence: 1},
 	}, &l)
 	wantErr(t, "a batch with a gone mark", err, store.ErrConflict)
-	wantEqual(t, "findings", len(findingsOf(t, s, "A1")), 0)
+	wantEqual(t, "findings", len(findingsOfA1(t, s)), 0)
 	wantEqual(t, "leaves", leafCount(t, s), before)
 	wantEqual(t, "the other's mark", markOf(t, s, "A1"), m1)
 }
@@ -174,7 +174,7 @@ func assessmentFailingLeaf(t *testing.T, s store.Store) {
 	if err == nil {
 		t.Fatal("a leaf without a kind was accepted")
 	}
-	wantEqual(t, "findings", len(findingsOf(t, s, "A1")), 0)
+	wantEqual(t, "findings", len(findingsOfA1(t, s)), 0)
 	wantEqual(t, "mark", markOf(t, s, "A1"), m)
 	if a := must[store.Asset](t)(s.Asset(t.Context(), "A1")); a.Covered || a.AssessedSequence != 0 {
 		t.Errorf("the asset was assessed: %+v", a)
@@ -189,7 +189,7 @@ func assessmentOthersStay(t *testing.T, s store.Store) {
 	f1.State, f1.Closed, f1.ClosedReport = finding.Fixed, after(time.Hour), "r2"
 	apply(t, s, store.Assessment{Mark: markOf(t, s, "A1"), At: t0, AssessedSequence: 2, Changed: []finding.Finding{f1}})
 	got := map[string]finding.Finding{}
-	for _, f := range findingsOf(t, s, "A1") {
+	for _, f := range findingsOfA1(t, s) {
 		got[f.ID] = f
 	}
 	wantEqual(t, "findings", got, map[string]finding.Finding{f1.ID: storedFinding(f1), f2.ID: storedFinding(f2)})
@@ -256,5 +256,5 @@ func assessmentMany(t *testing.T, s store.Store) {
 		fs = append(fs, made("A1", digest(string(rune(i)))[:12], finding.Open, "P2"))
 	}
 	apply(t, s, store.Assessment{Mark: m, At: t0, AssessedSequence: 1, Changed: fs})
-	wantEqual(t, "findings", len(findingsOf(t, s, "A1")), 2500)
+	wantEqual(t, "findings", len(findingsOfA1(t, s)), 2500)
 }

@@ -23,9 +23,9 @@ var concurrency = []test{
 const racers = 8
 
 // together runs f in several goroutines and waits for all.
-func together(n int, f func(i int)) {
+func together(f func(i int)) {
 	var wg sync.WaitGroup
-	for i := range n {
+	for i := range racers {
 		wg.Go(func() { f(i) })
 	}
 	wg.Wait()
@@ -35,7 +35,7 @@ func concurrentSame(t *testing.T, s store.Store) {
 	trust(t, s, "A1")
 	r := report("A1", 1, "x")
 	errs := make([]error, racers)
-	together(racers, func(i int) { _, errs[i] = s.AcceptReport(t.Context(), r, leaf("report")) })
+	together(func(i int) { _, errs[i] = s.AcceptReport(t.Context(), r, leaf("report")) })
 	accepted := 0
 	for _, err := range errs {
 		if err == nil {
@@ -51,7 +51,7 @@ func concurrentSame(t *testing.T, s store.Store) {
 func concurrentForks(t *testing.T, s store.Store) {
 	trust(t, s, "A1")
 	errs := make([]error, racers)
-	together(racers, func(i int) {
+	together(func(i int) {
 		_, errs[i] = s.AcceptReport(t.Context(), report("A1", 1, fmt.Sprint("x", i)), leaf("report"))
 	})
 	accepted := 0
@@ -67,7 +67,7 @@ func concurrentForks(t *testing.T, s store.Store) {
 
 func concurrentLeaves(t *testing.T, s store.Store) {
 	const each = 10
-	together(racers, func(i int) {
+	together(func(i int) {
 		id := fmt.Sprint("A", i)
 		trust(t, s, id)
 		for seq := range uint64(each) {
@@ -133,7 +133,7 @@ func drain(t *testing.T, s store.Store) {
 
 func concurrentReaders(t *testing.T, s store.Store) {
 	trust(t, s, "A1")
-	together(racers, func(i int) {
+	together(func(i int) {
 		for seq := range uint64(10) {
 			if i == 0 {
 				accept(t, s, report("A1", seq+1, "x"))

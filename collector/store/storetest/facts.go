@@ -122,7 +122,7 @@ func factsEPSS(t *testing.T, s store.Store) {
 	for _, step := range []struct {
 		score float64
 		marks int
-	}{{0.41, 1}, {0.43, 0}, {0.449, 0}, {0.45, 1}, {0.4999, 0}, {0.5, 1}, {0.51, 0}, {0.49, 1}} {
+	}{{0.41, 1}, {0.4101, 0}, {0.4199, 0}, {0.42, 1}, {0.4999, 1}, {0.5, 1}, {0.5099, 0}, {0.49, 1}, {0.29, 1}, {0.2999, 0}} {
 		clean(t, s)
 		ap := applyBatch(t, s, epssBatch(map[string]float64{"C1": step.score}), t0)
 		wantEqual(t, fmt.Sprintf("marked at %v", step.score), ap.MarkedAssets, step.marks)

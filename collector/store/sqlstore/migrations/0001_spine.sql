@@ -230,7 +230,7 @@ CREATE TABLE finding_version (
     leaf INTEGER NOT NULL REFERENCES leaf (idx),
     body TEXT NOT NULL,
     PRIMARY KEY (id, leaf)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 CREATE INDEX finding_version_leaf ON finding_version (leaf);
 
 -- Where a finding stands now. The order_ columns ascend from the most urgent.
