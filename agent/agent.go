@@ -68,7 +68,7 @@ type Options struct {
 	Log    *slog.Logger
 }
 
-// ErrNoReceiptKey: without the collector's key no receipt can be believed.
+// ErrNoReceiptKey says that no collector's key is pinned, so no receipt can be believed.
 var ErrNoReceiptKey = errors.New("no receipt key is pinned")
 
 // Agent is a host's two loops.

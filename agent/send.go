@@ -74,7 +74,7 @@ func (s *sender) run(ctx context.Context) error {
 	defer timer.Stop()
 	for {
 		if err := s.step(ctx); err != nil && ctx.Err() == nil {
-			s.pause("sending failed", err)
+			s.pause(err)
 		}
 		timer.Reset(s.wait())
 		select {
@@ -162,11 +162,11 @@ func (s *sender) publish(ctx context.Context, entry spool.Entry, raw []byte) err
 	return nil
 }
 
-func (s *sender) pause(event string, err error) {
+func (s *sender) pause(err error) {
 	wait := upTo(doubled(firstPause, s.failures, lastPause))
 	s.failures++
 	s.paused = s.Now().Add(wait)
-	s.Log.Warn(event, "err", err, "retry_in", wait.Round(time.Millisecond))
+	s.Log.Warn("sending failed", "err", err, "retry_in", wait.Round(time.Millisecond))
 }
 
 // receive verifies a receipt and lets the spool settle it.

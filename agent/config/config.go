@@ -135,12 +135,26 @@ func (c *Config) decode(data []byte) error {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	dec.KnownFields(true)
 	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
-		return err
+		return plainFaults(err)
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return errors.New("holds more than one document")
 	}
 	return nil
+}
+
+// plainFaults tells YAML's faults in one line and without the names of Go types.
+func plainFaults(err error) error {
+	faults, ok := errors.AsType[*yaml.TypeError](err)
+	if !ok {
+		return err
+	}
+	var lines []string
+	for _, line := range faults.Errors {
+		line, _, _ = strings.Cut(line, " in type config.")
+		lines = append(lines, line)
+	}
+	return errors.New(strings.Join(lines, "; "))
 }
 
 // variables are the fields that can be set by the environment, by the name

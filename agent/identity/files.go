@@ -64,8 +64,8 @@ func readKey(path string) ([]byte, error) {
 	case foreign(info):
 		return nil, &Error{path, "belongs to another user", "chown it to the user the agent runs as", nil}
 	case othersMay(info, 0o077):
-		return nil, &Error{path, fmt.Sprintf("others can read or change it (mode %04o)", info.Mode().Perm()),
-			"chmod 600 " + path + "; if anyone else may have read it, remove it and trust the new key", nil}
+		fault := fmt.Sprintf("others can read or change it (mode %04o)", info.Mode().Perm())
+		return nil, &Error{path, fault, "chmod 600 " + path + "; if anyone else may have read it, remove it and trust the new key", nil}
 	case info.Size() > maxKeyFile:
 		return nil, &Error{path, fmt.Sprintf("has %d bytes, a key has at most %d", info.Size(), maxKeyFile), "restore the file from a backup", nil}
 	}

@@ -72,7 +72,7 @@ type Identity struct {
 
 // Public returns the public evidence key.
 func (id *Identity) Public() ed25519.PublicKey {
-	return id.Evidence.Public().(ed25519.PublicKey) //nolint:errcheck,forcetypeassert // documented to be this type
+	return id.Evidence.Public().(ed25519.PublicKey)
 }
 
 // KeyID returns the evidence key's id as envelopes and receipts name it.

@@ -163,7 +163,7 @@ func (d *dialer) interrupt() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.conn != nil {
-		_ = d.conn.Close() //nolint:errcheck // its reader gets the error
+		_ = d.conn.Close() // its reader gets the error
 	}
 }
 

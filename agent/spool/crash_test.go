@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -171,7 +172,7 @@ func checkLeftovers(t *testing.T, dir string) {
 }
 
 func crasher(dir string, rounds int, wrapper ...string) *exec.Cmd {
-	args := append(wrapper, os.Args[0])
+	args := slices.Concat(wrapper, []string{os.Args[0]})
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), crashDir+"="+dir, crashDir+"_ROUNDS="+strconv.Itoa(rounds))
 	cmd.Stderr = os.Stderr

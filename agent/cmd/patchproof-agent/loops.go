@@ -38,7 +38,7 @@ func (c *command) collect() *cobra.Command {
 			if once {
 				level = slog.LevelWarn
 			}
-			return c.withAgent(cmd, level, []identity.Role{identity.Collector}, func(ctx context.Context, a *agent.Agent) error {
+			return c.withAgent(cmd.Context(), cmd, level, []identity.Role{identity.Collector}, func(ctx context.Context, a *agent.Agent) error {
 				if !once {
 					return a.Collect(ctx)
 				}
@@ -60,7 +60,7 @@ func (c *command) send() *cobra.Command {
 		Short: "Send what waits in the spool until it is receipted; scan nothing",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.withAgent(cmd, slog.LevelInfo, []identity.Role{identity.Sender}, func(ctx context.Context, a *agent.Agent) error {
+			return c.withAgent(cmd.Context(), cmd, slog.LevelInfo, []identity.Role{identity.Sender}, func(ctx context.Context, a *agent.Agent) error {
 				return a.Send(ctx)
 			})
 		},
@@ -77,8 +77,7 @@ func (c *command) runBoth() *cobra.Command {
 }
 
 func (c *command) runLoops(ctx context.Context, cmd *cobra.Command) error {
-	cmd.SetContext(ctx)
-	return c.withAgent(cmd, slog.LevelInfo, []identity.Role{identity.Collector, identity.Sender},
+	return c.withAgent(ctx, cmd, slog.LevelInfo, []identity.Role{identity.Collector, identity.Sender},
 		func(ctx context.Context, a *agent.Agent) error { return a.Run(ctx) })
 }
 
@@ -89,7 +88,7 @@ func (c *command) once() *cobra.Command {
 		Short: "Make one report, send it, and end when the collector has receipted it",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.withAgent(cmd, slog.LevelWarn, []identity.Role{identity.Collector, identity.Sender},
+			return c.withAgent(cmd.Context(), cmd, slog.LevelWarn, []identity.Role{identity.Collector, identity.Sender},
 				func(ctx context.Context, a *agent.Agent) error { return c.runOnce(ctx, a, timeout) })
 		},
 	}
@@ -119,7 +118,9 @@ func (c *command) runOnce(ctx context.Context, a *agent.Agent, timeout time.Dura
 }
 
 // withAgent wires an agent for the roles and gives it to work.
-func (c *command) withAgent(cmd *cobra.Command, level slog.Level, roles []identity.Role, work func(context.Context, *agent.Agent) error) error {
+func (c *command) withAgent(
+	ctx context.Context, cmd *cobra.Command, level slog.Level, roles []identity.Role, work func(context.Context, *agent.Agent) error,
+) error {
 	settings, err := c.settings(cmd)
 	if err != nil {
 		return err
@@ -142,7 +143,7 @@ func (c *command) withAgent(cmd *cobra.Command, level slog.Level, roles []identi
 	}
 	log.Info("agent started", "version", buildVersion(), "fingerprint", id.Fingerprint(), "state_dir", settings.StateDir)
 	defer log.Info("agent stopped")
-	return work(cmd.Context(), a)
+	return work(ctx, a)
 }
 
 func wire(settings config.Config, id *identity.Identity, log *slog.Logger) (*agent.Agent, error) {

@@ -79,7 +79,7 @@ type command struct {
 // say writes one line of talk.
 func (c *command) say(format string, args ...any) {
 	for line := range strings.Lines(strings.TrimRight(fmt.Sprintf(format, args...), "\n")) {
-		fmt.Fprintf(c.stderr, "patchproof-agent: %s\n", printable(strings.TrimRight(line, "\n"))) //nolint:errcheck // nowhere left to say it
+		fmt.Fprintf(c.stderr, "patchproof-agent: %s\n", printable(strings.TrimRight(line, "\n")))
 	}
 }
 
@@ -151,6 +151,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return &usageError{fmt.Errorf("unexpected argument %q", args[0]), "see " + cmd.CommandPath() + " --help"}
 	}
 	hint := "see " + cmd.CommandPath() + " --help"
+	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		hint = "did you mean " + cmd.CommandPath() + " " + strings.Join(near, " or ") + "?"
 	}

@@ -124,7 +124,7 @@ func (p *program) Start(s service.Service) error {
 		err := p.run(ctx)
 		p.done <- err
 		if err != nil && ctx.Err() == nil {
-			_ = s.Stop() //nolint:errcheck // the loops' error is the one to tell
+			_ = s.Stop() // the loops' error is the one to tell
 		}
 	}()
 	return nil

@@ -145,7 +145,7 @@ func (c *command) adviseOn(d statusDocument, id *identity.Identity) {
 		c.hint("the next start of the agent makes a new one and says so in its next report")
 	}
 	if s.Counts.Dropped > 0 {
-		c.say("warning: %s dropped unreceipted because the spool was full", plural(int(s.Counts.Dropped), "report")) //nolint:gosec // a count
+		c.say("warning: %s dropped unreceipted because the spool was full", plural(int(s.Counts.Dropped), "report"))
 	}
 	if r := s.LastRejected; r != nil && (s.LastReceipt == nil || r.ReceivedAt.After(s.LastReceipt.ReceivedAt)) {
 		c.say("warning: the collector's last answer was a rejection: %s", r.Reason)

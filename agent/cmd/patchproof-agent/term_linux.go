@@ -3,7 +3,7 @@ package main
 import "golang.org/x/sys/unix"
 
 func columns(fd uintptr) int {
-	size, err := unix.IoctlGetWinsize(int(fd), unix.TIOCGWINSZ) //nolint:gosec // a file descriptor is an int
+	size, err := unix.IoctlGetWinsize(int(fd), unix.TIOCGWINSZ)
 	if err != nil {
 		return 0
 	}

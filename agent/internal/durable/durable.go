@@ -32,7 +32,7 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 		return err
 	}
 	if err := Rename(temp, path); err != nil {
-		_ = os.Remove(temp) //nolint:errcheck // the rename's error is the one to tell
+		_ = os.Remove(temp) // the rename's error is the one to tell
 		return err
 	}
 	return nil
@@ -102,7 +102,7 @@ func stage(dir string, data []byte, mode fs.FileMode) (string, error) {
 		err = cerr
 	}
 	if err != nil {
-		_ = os.Remove(path) //nolint:errcheck // the write's error is the one to tell
+		_ = os.Remove(path) // the write's error is the one to tell
 		return "", fmt.Errorf("write %s: %w", path, err)
 	}
 	return path, nil
@@ -124,7 +124,7 @@ func lock(path string, wait bool) (*Lock, error) {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}
 	if err := lockFile(f, wait); err != nil {
-		_ = f.Close() //nolint:errcheck // nothing was written
+		_ = f.Close() // nothing was written
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	return &Lock{f}, nil
