@@ -132,7 +132,9 @@ func TestFetchGaps(t *testing.T) {
 		{"no such service", answer(http.StatusNotFound, ""), schema.GapUnreadable, false},
 		{"a captive portal", answer(http.StatusOK, "<html>\nlog in"), schema.GapUnreadable, false},
 		{"an endless token", answer(http.StatusOK, strings.Repeat("x", 1<<20)), schema.GapUnreadable, false},
-		{"a redirect", http.RedirectHandler(elsewhere, http.StatusTemporaryRedirect), schema.GapUnreadable, false},
+		{"a redirect", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere+r.URL.Path, http.StatusTemporaryRedirect)
+		}), schema.GapUnreadable, false},
 		{"no document", without("/latest/dynamic/instance-identity/document"), schema.GapUnreadable, false},
 		{"a broken document", with("/latest/dynamic/instance-identity/document", "{"), schema.GapCorrupt, false},
 		{"a document of another kind", with("/latest/dynamic/instance-identity/document", "[]"), schema.GapCorrupt, false},

@@ -247,26 +247,7 @@ func TestReadInlineHeaders(t *testing.T) {
 // damage lists ways to break a database, and what must be said of each.
 func TestReadDamaged(t *testing.T) {
 	ndb, bdb := fixture(t, "Packages.db"), fixture(t, "Packages")
-	sqlite := func() []byte {
-		root := newRoot(t)
-		root.rpm(append([]string{"-i", "--nodeps", "--justdb"}, buildAll(t)...)...)
-		// Everything into the one file.
-		db, err := sql.Open("sqlite", root.database())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := db.ExecContext(t.Context(), "PRAGMA journal_mode = DELETE"); err != nil {
-			t.Fatal(err)
-		}
-		if err := db.Close(); err != nil {
-			t.Fatal(err)
-		}
-		b, err := os.ReadFile(root.database())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}()
+	sqlite := sqliteFile(t, 4096)
 	patch := func(b []byte, at int, v ...byte) []byte {
 		b = slices.Clone(b)
 		copy(b[at:], v)
@@ -325,6 +306,58 @@ func pageTypes(b []byte) []byte {
 		types = append(types, b[at+25])
 	}
 	return types
+}
+
+// sqliteFile is a database by rpm in one file, in pages so small that every
+// header fills a chain of them.
+func sqliteFile(t *testing.T, pageSize int) []byte {
+	t.Helper()
+	root := newRoot(t)
+	root.rpm(append([]string{"-i", "--nodeps", "--justdb"}, buildAll(t)...)...)
+	db, err := sql.Open("sqlite", root.database())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range []string{"PRAGMA journal_mode = DELETE", fmt.Sprintf("PRAGMA page_size = %d", pageSize), "VACUUM"} {
+		if _, err := db.ExecContext(t.Context(), q); err != nil {
+			t.Fatalf("%s: %v", q, err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(root.database())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// When SQLite finds a chain of pages broken, go-rpmdb ends its list as if it were
+// whole. Wherever the file is damaged: all packages, or a gap.
+func TestReadBrokenChains(t *testing.T) {
+	const pageSize = 512
+	whole := sqliteFile(t, pageSize)
+	want := shown(rpm.Read(t.Context(), os.DirFS(place(t, "rpmdb.sqlite", whole)), "").Packages)
+	if len(want) != 4 {
+		t.Fatalf("the whole file holds %q, want four packages", want)
+	}
+	silent := 0
+	for at := pageSize; at < len(whole); at += pageSize {
+		broken := slices.Clone(whole)
+		copy(broken[at:], []byte{0xff, 0xff, 0xff, 0xff}) // the next page of a chain
+		got := rpm.Read(t.Context(), os.DirFS(place(t, "rpmdb.sqlite", broken)), "")
+		if len(got.Gaps) == 0 && !slices.Equal(shown(got.Packages), want) {
+			t.Errorf("page at %d: %d packages and no gap", at, len(got.Packages))
+		}
+		if len(got.Gaps) == 1 && strings.HasPrefix(got.Gaps[0].Detail, "holds 4 headers") {
+			silent++
+		}
+	}
+	t.Logf("%d of %d damages end go-rpmdb's list in silence", silent, len(whole)/pageSize-1)
+	if silent == 0 {
+		t.Error("no damage ends go-rpmdb's list: this test tests nothing")
+	}
 }
 
 // A Packages that yields what it likes instead of storing it.
@@ -393,12 +426,15 @@ func TestReadKeepsUntilChanged(t *testing.T) {
 	if second := read(); second.Reused != 0 {
 		t.Error("used again within the time in which a change could look the same")
 	}
-	old := time.Now().Add(-time.Hour)
-	for _, side := range []string{"", "-wal"} {
-		if err := os.Chtimes(root.database()+side, old, old); err != nil && !os.IsNotExist(err) {
-			t.Fatal(err)
+	settle := func() {
+		old := time.Now().Add(-time.Hour)
+		for _, side := range []string{"", "-wal"} {
+			if err := os.Chtimes(root.database()+side, old, old); err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
 		}
 	}
+	settle()
 	if r := read(); r.Reused != 0 { // other times: read, and kept
 		t.Error("used again although its times changed")
 	}
@@ -416,6 +452,11 @@ func TestReadKeepsUntilChanged(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(cache, "*"))
 	if err != nil || len(left) != 1 || filepath.Ext(left[0]) != ".json" {
 		t.Errorf("cache holds %v (%v), want only what was kept", left, err)
+	}
+	settle()
+	read()
+	if r := read(); r.Reused != 1 {
+		t.Errorf("reused %d, want 1", r.Reused)
 	}
 	if err := os.Chmod(cache, 0o777); err != nil {
 		t.Fatal(err)
