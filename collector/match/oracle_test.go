@@ -362,11 +362,26 @@ func osvAdvisory(t testing.TB, data []byte) advisory.Advisory {
 			Name: x.Package.Name, Ranges: []advisory.Range{{Introduced: ev[0].Introduced, Fixed: ev[1].Fixed}},
 		}
 		if strings.Contains(row.Ranges[0].Fixed, ".module") {
-			row.Module = "*"
+			row.Module = streamsOf(doc.Summary)
 		}
 		a.Affected = append(a.Affected, row)
 	}
 	return a
+}
+
+// streamsOf reads the module streams a summary names, "*" when it names none.
+func streamsOf(summary string) string {
+	var out []string
+	for word := range strings.FieldsSeq(summary) {
+		word, _, _ = strings.Cut(strings.Trim(word, ","), "/")
+		if n, stream, ok := strings.Cut(word, ":"); ok && n != "" && stream != "" {
+			out = append(out, word)
+		}
+	}
+	if len(out) == 0 {
+		return "*"
+	}
+	return strings.Join(out, " ")
 }
 
 type trivyFile struct {

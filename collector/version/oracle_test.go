@@ -2,6 +2,7 @@ package version_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -151,6 +152,70 @@ func TestSharedVectors(t *testing.T) {
 		if !used[i] {
 			t.Errorf("no vector needs the explanation %q (%s)", x.because, x.match)
 		}
+	}
+}
+
+// TestRealVersionsParse: no version that real hosts have, or that AlmaLinux,
+// Amazon and Debian publish, is refused.
+func TestRealVersionsParse(t *testing.T) {
+	seen := map[schema.PackageFormat]int{}
+	parse := func(f schema.PackageFormat, v string) {
+		seen[f]++
+		if _, err := version.AppendKey(nil, f, v); err != nil {
+			t.Error(err)
+		}
+	}
+	hosts, err := filepath.Glob(filepath.Join(sharedData(t, "hosts/vulsio-integration"), "*.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range hosts {
+		var host struct {
+			Family   string
+			Packages map[string]struct{ Version, Release string }
+		}
+		unmarshal(t, path, &host)
+		f := schema.FormatRPM
+		switch host.Family {
+		case "debian", "ubuntu":
+			f = schema.FormatDeb
+		case "alpine":
+			f = version.FormatAPK
+		case "windows":
+			continue
+		}
+		for _, p := range host.Packages {
+			v := p.Version
+			if p.Release != "" {
+				v += "-" + p.Release
+			}
+			parse(f, v)
+		}
+	}
+	for _, line := range readLines(t, sharedData(t, "hosts/this-machine-debian12/status")) {
+		if v, ok := strings.CutPrefix(line, "Version: "); ok {
+			parse(schema.FormatDeb, v)
+		}
+	}
+	var fixes []struct{ Version string }
+	unmarshal(t, sharedData(t, "debian-fixes.json"), &fixes)
+	for _, x := range fixes {
+		parse(schema.FormatDeb, x.Version)
+	}
+	t.Logf("parsed %v", seen)
+	if seen[schema.FormatRPM] < 1000 || seen[schema.FormatDeb] < 3000 || seen[version.FormatAPK] < 10 {
+		t.Errorf("parsed only %v", seen)
+	}
+}
+
+func unmarshal(t *testing.T, path string, into any) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,6 +45,9 @@ covers, a comparison that cannot be made. What was not judged never passes.`,
 		if err := checkMatchFlags(in, feeds, failOn); err != nil {
 			return err
 		}
+		// A command that lives for a second: half the collector's slack costs it a
+		// few percent of time and saves a sixth of its memory.
+		defer debug.SetGCPercent(debug.SetGCPercent(50))
 		found, err := matchOnce(in, feeds, cmd.InOrStdin())
 		if err != nil {
 			return err

@@ -120,7 +120,7 @@ func packagesIn(r *schema.Report) (*[]schema.Package, error) {
 }
 
 // subjectOf makes a state of a report. Packages without a name or version, and
-// the gaps that concern packages and kernels, are listed as not judged.
+// the gaps that may hide one or a kernel, are listed as not judged.
 func subjectOf(r *schema.Report, pkgs []schema.Package) *matchSubject {
 	s := &matchSubject{}
 	state := inventory.State{
@@ -136,7 +136,8 @@ func subjectOf(r *schema.Report, pkgs []schema.Package) *matchSubject {
 	}
 	for _, g := range r.Gaps {
 		switch g.Extractor {
-		case "dpkg", "rpm", "os-release", "kernel":
+		case "host", "imds", "spool": // say nothing of what is installed
+		default:
 			s.unread = append(s.unread, gapRow(g))
 		}
 	}
