@@ -95,7 +95,8 @@ func (e *evaluation) verdict(now time.Time) (finding.Verdict, error) {
 	}
 	v.ClockStart = e.startDate
 
-	rows, err := e.rows(e.in.Vulnerability.Severity)
+	var buf [maxRows]row
+	rows, err := e.rows(buf[:0], e.in.Vulnerability.Severity)
 	if err != nil && e.listed.IsZero() {
 		return finding.Verdict{}, err
 	}

@@ -81,9 +81,11 @@ func (r row) text() string {
 	return "§" + r.section + " " + string(r.sev) + ", " + r.words + ": "
 }
 
-// rows are the rows of a severity that bind the asset.
-func (e *evaluation) rows(sev finding.Severity) ([]row, error) {
-	rows := make([]row, 0, 2)
+// maxRows is how many rows can bind one asset: two tables, or two image rows.
+const maxRows = 2
+
+// rows appends the rows of a severity that bind the asset.
+func (e *evaluation) rows(rows []row, sev finding.Severity) ([]row, error) {
 	switch a := e.in.Asset; a.Class {
 	case Compute:
 		rows = e.tableRow(rows, "7.1", e.p.Timelines.Compute, sev, e.column)
@@ -93,7 +95,7 @@ func (e *evaluation) rows(sev finding.Severity) ([]row, error) {
 			rows = e.tableRow(rows, "7.1", e.p.Timelines.Compute, sev, e.column)
 		}
 	case Image, Workload:
-		rows = e.imageRows(sev)
+		rows = e.imageRows(rows, sev)
 	case Code:
 		if a.Environment == NonProduction && !e.p.Switches.CodeNonProductionAsCode {
 			rows = e.tableRow(rows, "7.1", e.p.Timelines.Compute, sev, ColumnNonProduction)
@@ -117,12 +119,11 @@ func (e *evaluation) tableRow(rows []row, section string, t Table, sev finding.S
 }
 
 // imageRows are the rows of a digest wherever it is held: registry and running.
-func (e *evaluation) imageRows(sev finding.Severity) []row {
+func (e *evaluation) imageRows(rows []row, sev finding.Severity) []row {
 	a := e.in.Asset
 	if a.Environment == NonProduction {
-		return e.tableRow(nil, "7.1", e.p.Timelines.Compute, sev, ColumnNonProduction)
+		return e.tableRow(rows, "7.1", e.p.Timelines.Compute, sev, ColumnNonProduction)
 	}
-	var rows []row
 	for _, c := range [...]Class{Image, Workload} {
 		if c != a.Class && !slices.Contains(a.SameDigest, c) {
 			continue
@@ -156,7 +157,7 @@ func columnWords(c Column) string {
 // rowCandidates are the dates of the asset's own rows. awaiting is true when a
 // row gives no date because there is no fix yet.
 func (e *evaluation) rowCandidates(rows []row) (candidates []dated, awaiting bool) {
-	candidates = make([]dated, 0, 8)
+	candidates = make([]dated, 0, 5)
 	for _, r := range rows {
 		switch r.cell.Kind {
 		case Days:
@@ -254,7 +255,8 @@ func (e *evaluation) lowerSeverities(own []row) []dated {
 		if said || sev.Rank() >= e.in.Vulnerability.Severity.Rank() {
 			continue
 		}
-		rows, err := e.rows(sev)
+		var buf [maxRows]row
+		rows, err := e.rows(buf[:0], sev)
 		if err != nil {
 			continue // only the severity's own row must exist
 		}
