@@ -191,10 +191,23 @@ func (a *Assessor) asset(ctx context.Context, m store.Mark, now time.Time) (stor
 		return out, err
 	}
 	out.Covered = last.covered
-	out.Gaps = append(append([]schema.Gap{}, head.Statement.Gaps...), last.result.Gaps...)
+	out.Gaps = joinGaps(head.Statement.Gaps, last.result.Gaps)
 	out.Undetermined = f.undetermined(last)
 	out.Changed, err = a.date(ctx, as, f, now)
 	return out, err
+}
+
+// joinGaps adds the gaps that matching has found to those the host reports,
+// unless the host reports the same one.
+func joinGaps(reported, matched []schema.Gap) []schema.Gap {
+	out := append([]schema.Gap{}, reported...)
+	for _, g := range matched {
+		same := func(r schema.Gap) bool { return r.Extractor == g.Extractor && r.Kind == g.Kind && r.Path == g.Path }
+		if !slices.ContainsFunc(reported, same) {
+			out = append(out, g)
+		}
+	}
+	return out
 }
 
 // steps matches the states an assessment must fold: the last assessed one again

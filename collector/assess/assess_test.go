@@ -78,6 +78,7 @@ type statement struct {
 	packages   []schema.Package
 	incomplete bool
 	release    inventory.Release
+	gaps       []schema.Gap
 }
 
 func deb(name, source, evr string) schema.Package {
@@ -103,7 +104,7 @@ func (w *world) report(s statement) {
 		ID: fmt.Sprintf("%064x", s.sequence), Asset: assetID, Key: w.key, Sequence: s.sequence,
 		CollectedAt: w.clock, ReceivedAt: w.clock, Release: s.release, Kernel: inventory.Kernel{Release: s.kernel},
 		SetDigest: part.Digest, Complete: !s.incomplete, Raw: fmt.Appendf(nil, "raw %d", s.sequence), Road: "test",
-		Statement:  schema.Report{Sequence: s.sequence, CollectedAt: w.clock, Parts: []schema.Part{part}},
+		Statement:  schema.Report{Sequence: s.sequence, CollectedAt: w.clock, Parts: []schema.Part{part}, Gaps: s.gaps},
 		PartsTexts: map[string]string{part.Digest: text},
 	}
 	if _, err := w.st.AcceptReport(w.t.Context(), r, w.leaf("report")); err != nil {
@@ -341,6 +342,23 @@ func TestKernelFixedOnDiskWaitsForReboot(t *testing.T) {
 	w.assess()
 	if f := w.only(kernelKey); f.State != finding.Fixed || !strings.Contains(f.Reason, "running kernel is now 6.1.0-35-amd64") {
 		t.Errorf("got %s (%s), want fixed by the boot", f.State, f.Reason)
+	}
+}
+
+func TestKernelNoPackageOwnsIsOneGap(t *testing.T) {
+	w := newWorld(t)
+	w.feed()
+	told := schema.Gap{Extractor: "kernel", Kind: schema.GapUnowned, Detail: "the host's own words"}
+	for i, gaps := range [][]schema.Gap{nil, {told}} {
+		w.report(statement{sequence: uint64(i + 1), kernel: "6.18.44-custom", packages: []schema.Package{deb("bash", "bash", "5.2-1")}, gaps: gaps})
+		w.assess()
+		a, err := w.st.Asset(t.Context(), assetID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(a.Gaps) != 1 || a.Gaps[0].Extractor != told.Extractor || a.Gaps[0].Kind != told.Kind {
+			t.Errorf("report with gaps %v: got %v, want the kernel's gap once", gaps, a.Gaps)
+		}
 	}
 }
 
