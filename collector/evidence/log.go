@@ -405,7 +405,7 @@ func (l *Log) readHead() (*Head, error) {
 
 // ReadHead reads and verifies a head file.
 func ReadHead(path string, verifier note.Verifier) (Head, error) {
-	text, err := os.ReadFile(path) //nolint:gosec // the operator's own path
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return Head{}, fmt.Errorf("read log head: %w", err)
 	}
@@ -423,7 +423,7 @@ func (l *Log) writeHead(text []byte) error {
 	if path == "" {
 		return nil
 	}
-	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, text) { //nolint:gosec // the operator's own path
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, text) {
 		return nil
 	}
 	if err := replaceFile(path, text); err != nil {
@@ -446,7 +446,7 @@ func replaceFile(path string, text []byte) error {
 	if err := os.Rename(tmp.Name(), path); err != nil {
 		return err
 	}
-	d, err := os.Open(dir) //nolint:gosec // the operator's own path
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

@@ -39,17 +39,45 @@ func Verify(ctx context.Context, st store.Store, verifier note.Verifier) (Report
 	return Verifier{Store: st, Key: verifier}.Verify(ctx)
 }
 
-// Verify checks the store; see the function of that name.
+// Verify checks the store; see the function of that name. It works on a view, so
+// the collector may go on writing.
 func (v Verifier) Verify(ctx context.Context) (Report, error) {
 	r := &run{Verifier: v, ctx: ctx, parts: map[string]bool{}, said: newSaid()}
 	r.Problems, r.Breaks, r.Notes = []Problem{}, []Break{}, []string{}
-	for _, step := range []func() error{r.start, r.reports, r.rest, r.finish, r.chains, r.acts} {
-		if err := step(); err != nil {
-			return Report{}, fmt.Errorf("verify evidence: %w", err)
+	head, err := r.readHead()
+	if err != nil {
+		return Report{}, fmt.Errorf("verify evidence: %w", err)
+	}
+	err = v.Store.View(ctx, func(st store.Store) error {
+		r.Store = st
+		for _, step := range []func() error{r.start, r.reports, r.rest, r.finish, r.chains, r.acts} {
+			if err := step(); err != nil {
+				return err
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return Report{}, fmt.Errorf("verify evidence: %w", err)
+	}
+	if head != nil {
+		r.checkHead(*head)
 	}
 	r.OK = len(r.Problems) == 0
 	return r.Report, nil
+}
+
+// readHead reads the head file before the view is taken: the file follows the
+// database, so it is never ahead of the view.
+func (r *run) readHead() (*Head, error) {
+	if r.HeadFile == "" {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	head, err := ReadHead(r.HeadFile, r.Key)
+	if err != nil {
+		return nil, r.fault("log head", err)
+	}
+	return &head, nil
 }
 
 // run is one verification under way.
@@ -236,14 +264,6 @@ func (r *run) finish() error {
 		r.Notes = append(r.Notes, fmt.Sprintf("%d leaves came after the last checkpoint and are not signed yet", open))
 	}
 	r.checkEpochs()
-	if r.HeadFile == "" {
-		return nil
-	}
-	head, err := ReadHead(r.HeadFile, r.Key)
-	if err != nil {
-		return r.fault("log head", err)
-	}
-	r.checkHead(head)
 	return nil
 }
 

@@ -63,6 +63,36 @@ func TestVerifyOfNothing(t *testing.T) {
 	}
 }
 
+func TestVerifyWhileTheCollectorWrites(t *testing.T) {
+	t.Parallel()
+	s := whole(t)
+	l := s.log()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 12 {
+			s.rounds(1)
+			s.assess(fmt.Sprint("CVE-2026-1", i))
+			at := store.Attributes{Owner: fmt.Sprint("owner ", i)}
+			name := fmt.Sprint("name ", i)
+			if _, err := s.store.SetAttributes(t.Context(), "A1", name, at, s.leaf(evidence.AttributesLeaf("A1", name, at, "cli", now))); err != nil {
+				t.Error(err)
+			}
+			s.integrate(l)
+		}
+	}()
+	for runs := 0; ; runs++ {
+		s.wantOK()
+		select {
+		case <-done:
+			s.wantOK()
+			t.Logf("verified %d times meanwhile", runs)
+			return
+		default:
+		}
+	}
+}
+
 func TestVerifyTellsWhatIsNotSignedYet(t *testing.T) {
 	t.Parallel()
 	s := whole(t)

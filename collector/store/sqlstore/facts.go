@@ -12,8 +12,9 @@ import (
 	"github.com/patchproof/patchproof/collector/advisory"
 )
 
-// epssStep is the grain at which a moving EPSS score asks for a new verdict: the
-// finest that a policy's threshold is ever written in.
+// epssStep is the grain at which a moving EPSS score asks for a new verdict. A
+// policy whose threshold is finer than a hundredth sees a score cross it with the
+// next assessment.
 const epssStep = 0.01
 
 type factRow struct {

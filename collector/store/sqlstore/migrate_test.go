@@ -93,8 +93,8 @@ func TestOpenAgainChangesNothing(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(path); err != nil {
-		t.Errorf("the database is not in the file that was named: %v", err)
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the database is not in the file that was named, or others can read it: %v %v", info, err)
 	}
 	s, err = sqlstore.Open(t.Context(), path)
 	if err != nil {
@@ -183,5 +183,31 @@ func TestFailingMigrationLeavesTheStepsBefore(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"later_a", "later_b"}, names()); diff != "" {
 		t.Errorf("tables after the repair (-want +got):\n%s", diff)
+	}
+}
+
+// TestDroppedCountersAreBounded: a sender makes keys for nothing, so beyond a
+// number of counters new keys share one.
+func TestDroppedCountersAreBounded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	s, err := sqlstore.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	exec(t, raw(t, path), `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
+		INSERT INTO quarantine_dropped SELECT 'key ' || i, 'r', 1, 0, 0 FROM n`)
+	for _, key := range []string{"new 1", "new 2", "key 7"} {
+		if kept, err := s.Quarantine(t.Context(), store.Quarantined{Digest: key, Key: key, Reason: "r"}, store.QuarantineLimits{}); err != nil || kept {
+			t.Fatalf("kept %v, error %v", kept, err)
+		}
+	}
+	list, err := s.DroppedEnvelopes(t.Context())
+	if err != nil || len(list) != 10001 {
+		t.Fatalf("%d counters (%v), want 10001", len(list), err)
+	}
+	got := map[string]int64{list[0].Key: list[0].Count, list[1].Key: list[1].Count}
+	if diff := cmp.Diff(map[string]int64{"": 2, "key 7": 2}, got); diff != "" {
+		t.Errorf("greatest counters (-want +got):\n%s", diff)
 	}
 }

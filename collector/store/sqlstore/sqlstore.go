@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -37,7 +38,9 @@ const readers = 4
 // Store is a database. Its methods are safe for concurrent use.
 type Store struct {
 	writer *bun.DB
-	reader *bun.DB
+	pool   *bun.DB
+	// reader is the pool, or within View one transaction of it.
+	reader bun.IDB
 	pack   *zstd.Encoder
 	unpack *zstd.Decoder
 }
@@ -64,6 +67,9 @@ func connect(path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := makePrivate(abs); err != nil {
+		return nil, err
+	}
 	writer, err := sql.Open("sqlite", dsn(abs, "_txlock=immediate"))
 	if err != nil {
 		return nil, err
@@ -77,8 +83,9 @@ func connect(path string) (*Store, error) {
 	reader.SetMaxIdleConns(readers)
 	s := &Store{
 		writer: bun.NewDB(writer, sqlitedialect.New()),
-		reader: bun.NewDB(reader, sqlitedialect.New()),
+		pool:   bun.NewDB(reader, sqlitedialect.New()),
 	}
+	s.reader = s.pool
 	if s.pack, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1)); err != nil {
 		return nil, err
 	}
@@ -86,6 +93,16 @@ func connect(path string) (*Store, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// makePrivate makes the file, when it is not there, so that nobody but its owner
+// can read it; SQLite gives the same mode to the files beside it.
+func makePrivate(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the operator's own path
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // dsn names a file to the driver; a path may hold any character but NUL.
@@ -104,7 +121,7 @@ func dsn(path string, extra ...string) string {
 
 // Close waits for the verbs that run and closes the file.
 func (s *Store) Close() error {
-	err := s.reader.Close()
+	err := s.pool.Close()
 	if werr := s.writer.Close(); err == nil {
 		err = werr
 	}
@@ -113,6 +130,21 @@ func (s *Store) Close() error {
 		return fmt.Errorf("close database: %w", err)
 	}
 	return nil
+}
+
+// View calls f with the store as it stands now: whatever is written meanwhile,
+// all that f reads is of one moment. f must not write, nor keep what it was given.
+func (s *Store) View(ctx context.Context, f func(store.Store) error) error {
+	err := s.pool.RunInTx(ctx, &sql.TxOptions{ReadOnly: true}, func(ctx context.Context, tx bun.Tx) error {
+		// The snapshot is taken by the first read.
+		if _, err := leafCount(ctx, tx); err != nil {
+			return err
+		}
+		view := *s
+		view.reader = tx
+		return f(&view)
+	})
+	return translate("view store", err)
 }
 
 // write runs f in the one writing transaction, and commits when it returns nil.

@@ -17,6 +17,7 @@ var concurrency = []test{
 	{"EveryActHasItsLeaf", concurrentLeaves},
 	{"NoMarkIsLost", concurrentMarks},
 	{"ReadersDoNotWait", concurrentReaders},
+	{"ViewIsOfOneMoment", view},
 	{"CancelledWriteLeavesNothing", cancelled},
 }
 
@@ -145,6 +146,20 @@ func concurrentReaders(t *testing.T, s store.Store) {
 			}
 		}
 	})
+}
+
+func view(t *testing.T, s store.Store) {
+	trust(t, s, "A1")
+	stop := errors.New("stop")
+	err := s.View(t.Context(), func(v store.Store) error {
+		accept(t, s, report("A1", 1, "x"))
+		wantEqual(t, "leaves within", leafCount(t, v), int64(1))
+		wantEqual(t, "marks within", len(marks(t.Context(), t, v)), 0)
+		wantEqual(t, "leaves outside", leafCount(t, s), int64(2))
+		return stop
+	})
+	wantErr(t, "the function's error", err, stop)
+	accept(t, s, report("A1", 2, "x"))
 }
 
 func cancelled(t *testing.T, s store.Store) {
