@@ -106,6 +106,7 @@ const (
 	kindKEV
 	kindEPSS
 	kindUpdateinfo
+	kindRepoZip
 )
 
 func parse(k kind, f *os.File, size int64, name string, o Options) ([]advisory.Batch, error) {
@@ -122,6 +123,8 @@ func parse(k kind, f *os.File, size int64, name string, o Options) ([]advisory.B
 		b, err = epss.Parse(f)
 	case kindUpdateinfo:
 		b, err = updateinfo.Parse(f, name, updateinfo.Options(o))
+	case kindRepoZip:
+		b, err = parseRepoZip(f, size, o)
 	case kindCVE:
 		b, err = cve.Parse(f)
 	case kindOSV:
@@ -180,6 +183,9 @@ func sniffZip(f *os.File, size int64) (kind, error) {
 	if err != nil {
 		return kindUnknown, err
 	}
+	if isPackedRepository(rs) {
+		return kindRepoZip, nil
+	}
 	name, doc, err := rs.First()
 	if err != nil {
 		return kindUnknown, err
@@ -197,6 +203,31 @@ func sniffZip(f *os.File, size int64) (kind, error) {
 	default:
 		return kindUnknown, fmt.Errorf("%q in the archive is neither an OSV nor a CVE record: %w", name, ErrUnknown)
 	}
+}
+
+// maxRepository is how many files a packed repository's metadata may have.
+const maxRepository = 64
+
+// isPackedRepository tells an archive of a repository's metadata, as Documents
+// packs it, by the name of its index.
+func isPackedRepository(rs *unpack.Records) bool {
+	if rs.Len() > maxRepository {
+		return false
+	}
+	for i := range rs.Len() {
+		if path.Base(rs.Name(i)) == "repomd.xml" {
+			return true
+		}
+	}
+	return false
+}
+
+func parseRepoZip(f *os.File, size int64, o Options) (advisory.Batch, error) {
+	rs, err := unpack.Zip(f, size)
+	if err != nil {
+		return advisory.Batch{}, err
+	}
+	return updateinfo.ParseRepo(rs.FS(), updateinfo.Options(o))
 }
 
 // loadDir reads a directory.

@@ -24,6 +24,7 @@ const Workers = 2
 type Records struct {
 	entries []entry
 	digest  func() (string, error)
+	fsys    fs.FS
 	// packed is the size of the whole archive, 0 for a directory. Entries may
 	// overlap, so theirs do not add up to it.
 	packed int64
@@ -51,6 +52,7 @@ func Zip(r io.ReaderAt, size int64) (*Records, error) {
 		return nil, &LimitError{What: "the number of entries", Limit: MaxEntries}
 	}
 	rs := &Records{
+		fsys:   zr,
 		packed: size,
 		digest: func() (string, error) { return Digest(io.NewSectionReader(r, 0, size)) },
 	}
@@ -69,7 +71,7 @@ func Zip(r io.ReaderAt, size int64) (*Records, error) {
 // Dir lists the ".json" files of a directory and of those below it. Links are
 // not followed.
 func Dir(fsys fs.FS) (*Records, error) {
-	rs := &Records{}
+	rs := &Records{fsys: fsys}
 	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -103,6 +105,10 @@ func (rs *Records) sort() error {
 	}
 	return nil
 }
+
+// FS is the archive or the directory itself. What is read of it is bounded by
+// whoever reads.
+func (rs *Records) FS() fs.FS { return rs.fsys }
 
 // Len is the number of records.
 func (rs *Records) Len() int { return len(rs.entries) }
