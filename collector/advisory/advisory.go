@@ -9,7 +9,7 @@ import (
 	"github.com/patchproof/patchproof/schema"
 )
 
-// DateKind says where an issue date comes from, best first (sla.md, "Clock start").
+// DateKind says where an issue date comes from, best first.
 type DateKind string
 
 // Date kinds.

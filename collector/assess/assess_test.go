@@ -457,3 +457,26 @@ func permute(n int, f func([]int)) {
 	}
 	rec(0)
 }
+
+// TestDateWithoutATimeIsThatDayEverywhere: publishers write a date as midnight
+// UTC; west of Greenwich that instant is the day before.
+func TestDateWithoutATimeIsThatDayEverywhere(t *testing.T) {
+	w := newWorld(t)
+	_, src := policy.Default()
+	src = []byte(strings.ReplaceAll(string(src), "Europe/Dublin", "America/New_York"))
+	p, _, err := policy.Parse(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.st.ApplyPolicy(t.Context(), store.PolicyRecord{Digest: p.Digest, Source: src, AppliedAt: start}, w.leaf("policy")); err != nil {
+		t.Fatal(err)
+	}
+	adv := opensslAdv
+	adv.Issued = time.Date(2026, 2, 20, 0, 0, 0, 0, time.UTC)
+	w.feed(adv)
+	w.report(statement{sequence: 1, packages: []schema.Package{opensslOld}})
+	w.assess()
+	if got := w.only(opensslKey).Verdict.ClockStart; got != "2026-02-20" {
+		t.Errorf("got clock start %s, want the publisher's day 2026-02-20", got)
+	}
+}

@@ -50,12 +50,31 @@ func (a *Assessor) judge(as store.Asset, cur *finding.Finding, ms []*match.Match
 	if facts.EPSS != nil {
 		cur.EPSS = facts.EPSS.Score
 	}
-	v, err := sla.Evaluate(a.policy, input(as, cur, facts), now)
+	in := input(as, cur, facts)
+	var err error
+	if in.Clock.Available, err = a.issued(cur.Available); err != nil {
+		return err
+	}
+	v, err := sla.Evaluate(a.policy, in, now)
 	if err != nil {
 		return fmt.Errorf("evaluate deadline: %w", err)
 	}
 	cur.Verdict = v
 	return nil
+}
+
+// issued reads an advisory's date in the policy's zone: publishers write a date
+// without a time as midnight UTC, and it means that day, wherever one is.
+func (a *Assessor) issued(at time.Time) (time.Time, error) {
+	at = at.UTC()
+	if at.IsZero() || !at.Equal(at.Truncate(24*time.Hour)) {
+		return at, nil
+	}
+	start, err := a.policy.StartOf(finding.Date(at.Format(time.DateOnly)))
+	if err != nil {
+		return at, fmt.Errorf("issue date %s: %w", at.Format(time.DateOnly), err)
+	}
+	return start, nil
 }
 
 // claims gathers every score, and the worst rating among the advisories.

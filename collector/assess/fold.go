@@ -248,7 +248,7 @@ var kindRank = map[advisory.DateKind]int{
 }
 
 // availability is the earliest issue of a fix, of the best provenance there is
-// (sla.md, "Clock start").
+// (collector/policy/README.md, "Clock start").
 func availability(ms []*match.Match) (time.Time, advisory.DateKind, string) {
 	var best *advisory.Advisory
 	for _, m := range ms {

@@ -20,7 +20,7 @@ type Verdict struct {
 	// Due is the last day in time; DueAt the breach, the first instant of the next day (UTC).
 	Due   Date      `json:"due,omitempty"`
 	DueAt time.Time `json:"due_at,omitzero"`
-	// Target is the softer date of crown jewels (sla.md, "Deadlines").
+	// Target is the softer date of crown jewels (standard, §7.1).
 	Target Date `json:"target,omitempty"`
 	// MitigateBy is the Zero-Day mitigation instant (UTC).
 	MitigateBy time.Time `json:"mitigate_by,omitzero"`
