@@ -48,7 +48,7 @@ func drawHost(rng *rand.Rand, advs []advisory.Advisory, r inventory.Release, n i
 	var rows []advisory.Affected
 	for _, a := range advs {
 		for _, aff := range a.Affected {
-			if aff.Release == r && aff.Module != "*" && !strings.HasPrefix(aff.Name, "kernel") && aff.Name != "perf" && aff.Name != "bpftool" {
+			if aff.Release == r && aff.Module != "*" && !fromKernel(aff.Name) {
 				rows = append(rows, aff)
 				fixes[aff.Name+" "+aff.Module] = append(fixes[aff.Name+" "+aff.Module], aff.Ranges[0].Fixed)
 			}
@@ -72,6 +72,15 @@ func drawHost(rng *rand.Rand, advs []advisory.Advisory, r inventory.Release, n i
 		out = append(out, p)
 	}
 	return out
+}
+
+// fromKernel names what AlmaLinux builds from the kernel's source, which has rules of its own.
+func fromKernel(n string) bool {
+	switch n {
+	case "perf", "python3-perf", "bpftool", "rtla", "rv", "libperf", "libperf-devel":
+		return true
+	}
+	return strings.HasPrefix(n, "kernel")
 }
 
 // plainReading reads every row of every advisory for every package.

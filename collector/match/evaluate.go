@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/patchproof/patchproof/collector/advisory"
 	"github.com/patchproof/patchproof/collector/inventory"
 	"github.com/patchproof/patchproof/collector/version"
 	"github.com/patchproof/patchproof/schema"
@@ -22,7 +21,7 @@ func (ix *Index) Match(s inventory.State) Result {
 	}
 	m := matching{ix: ix, kernels: k}
 	touched := m.touched(s.Set.Packages)
-	m.out = make([]Match, 0, 2*len(touched))
+	m.out = make([]Match, 0, 4*len(touched))
 	for _, p := range touched {
 		m.add(p)
 	}
@@ -44,12 +43,15 @@ func (m *matching) touched(pkgs []schema.Package) []*schema.Package {
 	out := make([]*schema.Package, 0, len(pkgs))
 	for i := range pkgs {
 		p := &pkgs[i]
-		if _, ok := m.ix.names[name{advisory.NameBinary, p.Name}]; ok {
+		if _, ok := m.ix.binary[p.Name]; ok {
 			out = append(out, p)
 			continue
 		}
+		if len(m.ix.source) == 0 {
+			continue
+		}
 		source, _ := sourceOf(p)
-		if _, ok := m.ix.names[name{advisory.NameSource, source}]; ok {
+		if _, ok := m.ix.source[source]; ok {
 			out = append(out, p)
 		}
 	}
@@ -76,8 +78,7 @@ func comparePackages(a, b *schema.Package) int {
 // add appends the matches of one package, in the order of the advisories.
 func (m *matching) add(p *schema.Package) {
 	source, _ := sourceOf(p)
-	binRows := m.rows(name{advisory.NameBinary, p.Name})
-	srcRows := m.rows(name{advisory.NameSource, source})
+	binRows, srcRows := m.ix.rowsAt(m.ix.binary[p.Name]), m.ix.rowsAt(m.ix.source[source])
 	var bin, src subject
 	keys := m.keys[:0]
 	if len(binRows) > 0 {
@@ -88,7 +89,13 @@ func (m *matching) add(p *schema.Package) {
 	}
 	m.keys = keys
 	role := m.kernels.roles[p]
-	for len(binRows) > 0 || len(srcRows) > 0 {
+	for {
+		if role.kind == notOfKernel {
+			binRows, srcRows = m.ix.skipFixed(binRows, &bin), m.ix.skipFixed(srcRows, &src)
+		}
+		if len(binRows) == 0 && len(srcRows) == 0 {
+			return
+		}
 		var b, s []row
 		b, binRows, s, srcRows = nextGroup(binRows, srcRows)
 		var found Match
@@ -104,9 +111,26 @@ func (m *matching) add(p *schema.Package) {
 	}
 }
 
-func (m *matching) rows(n name) []row {
-	at := m.ix.names[n]
-	return m.ix.rows[at.from:at.to]
+func (ix *Index) rowsAt(at span) []row { return ix.rows[at.from:at.to] }
+
+// skipFixed drops leading rows that the version is plainly past: the only row of
+// its advisory, with one range that ends at or before the version. Most are.
+func (ix *Index) skipFixed(rows []row, s *subject) []row {
+	if s.key == nil {
+		return rows
+	}
+	for len(rows) > 0 {
+		r := &rows[0]
+		if r.ranges.to-r.ranges.from != 1 || len(rows) > 1 && rows[1].group == r.group {
+			break
+		}
+		fixed := ix.ranges[r.ranges.from].fixed
+		if fixed.kind != readable || version.CompareKeys(s.key, ix.key(fixed)) < 0 {
+			break
+		}
+		rows = rows[1:]
+	}
+	return rows
 }
 
 // one holds a package against the rows of one advisory. The zero Match means
@@ -115,7 +139,7 @@ func (m *matching) one(rows []row, s *subject, role role, fromSource bool) Match
 	found := m.ix.judge(rows, s)
 	say := found.verdict != NotAffected
 	switch {
-	case role.kind == besideKernel && say:
+	case role.kind == besideKernel && say && (!role.unsure || onKernel(found.adv)):
 		found.verdict, found.reason = NotAffected, role.why
 	case role.kind == kernelPart:
 		found, say = m.ix.judgeKernel(m.kernels, rows, s, found, fromSource)

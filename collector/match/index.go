@@ -15,9 +15,10 @@ import (
 // is read-only once made, and safe for concurrent use.
 type Index struct {
 	release inventory.Release
-	// names gives the rows that speak of a name; rows of one name are adjacent
-	// and in the order of their advisories.
-	names  map[name]span
+	// binary and source give the rows that speak of a name; rows of one name are
+	// adjacent and in the order of their advisories.
+	binary map[string]span
+	source map[string]span
 	rows   []row
 	ranges []bounds
 	keys   []byte
@@ -71,7 +72,7 @@ func NewIndex(r inventory.Release, advs []advisory.Advisory) *Index {
 	for i := range rows {
 		rows[i].ranges = b.bounds(rows[i].aff)
 	}
-	ix.names = make(map[name]span, len(ids))
+	ix.binary, ix.source = make(map[string]span, len(ids)), map[string]span{}
 	// Counting sort by name: stable, so that rows keep the order of advisories.
 	counts := make([]int32, len(ids)+1)
 	for i := range rows {
@@ -81,7 +82,11 @@ func NewIndex(r inventory.Release, advs []advisory.Advisory) *Index {
 		counts[i] += counts[i-1]
 	}
 	for n, id := range ids {
-		ix.names[n] = span{counts[id], counts[id+1]}
+		if n.kind == advisory.NameSource {
+			ix.source[n.text] = span{counts[id], counts[id+1]}
+		} else {
+			ix.binary[n.text] = span{counts[id], counts[id+1]}
+		}
 	}
 	ix.rows = make([]row, len(rows))
 	for i := range rows {

@@ -1,6 +1,7 @@
 package match
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,25 +25,34 @@ type kernels struct {
 	// to do with one.
 	parts []*schema.Package
 	roles map[*schema.Package]role
+	// elsewhere is the reason of a kernel that does not run.
+	elsewhere string
+	// newer and reboot hold what has been worked out: a running package's newer
+	// kernels, and the reason of a pending reboot into one.
+	newer  map[subjectKey][]*subject
+	reboot map[*schema.Package]string
 }
 
-// role is a package's part in a kernel, with the reason where it has none.
-type role struct {
-	kind kernelRole
-	why  string
+// subjectKey names a package compared by its own version or by its source's.
+type subjectKey struct {
+	pkg        *schema.Package
+	fromSource bool
 }
 
 // newKernels looks for the running kernel among installed packages.
 func newKernels(k inventory.Kernel, pkgs []schema.Package) *kernels {
-	out := &kernels{running: k.Release, roles: make(map[*schema.Package]role)}
+	out := &kernels{
+		running: k.Release, elsewhere: "installed, not running: " + k.Release + " runs",
+		roles: map[*schema.Package]role{}, newer: map[subjectKey][]*subject{}, reboot: map[*schema.Package]string{},
+	}
 	for i := range pkgs {
 		p := &pkgs[i]
-		kind, why := roleOf(p)
-		if kind == notOfKernel {
+		r := roleOf(p)
+		if r.kind == notOfKernel {
 			continue
 		}
-		out.roles[p] = role{kind, why}
-		if kind == kernelPart && k.Release != "" {
+		out.roles[p] = r
+		if r.kind == kernelPart && k.Release != "" {
 			out.parts = append(out.parts, p)
 			out.owned = out.owned || runs(p, k.Release)
 		}
@@ -184,7 +194,7 @@ func (ix *Index) judgeKernel(k *kernels, rows []row, s *subject, found judgement
 		if found.verdict == NotAffected {
 			return found, false
 		}
-		found.verdict, found.reason = NotAffected, "installed, not running: "+k.running+" runs"
+		found.verdict, found.reason = NotAffected, k.elsewhere
 		return found, true
 	}
 	if stale, ok := ix.judgeStale(k, rows, s, found, fromSource); ok {
@@ -193,9 +203,11 @@ func (ix *Index) judgeKernel(k *kernels, rows []row, s *subject, found judgement
 	if found.verdict != Affected {
 		return found, found.verdict != NotAffected
 	}
-	if fix := ix.fixedOnDisk(k, rows, s, fromSource); fix != nil {
-		found.verdict = PendingReboot
-		found.reason = fmt.Sprintf("fixed %s %s is installed, %s still runs: reboot", fix.Name, fix.EVR(), k.running)
+	for _, fix := range k.newerThan(s, fromSource) {
+		if ix.judge(rows, fix).verdict == NotAffected {
+			found.verdict, found.reason = PendingReboot, k.rebootInto(fix.pkg)
+			break
+		}
 	}
 	return found, true
 }
@@ -235,30 +247,38 @@ func (ix *Index) judgeStale(k *kernels, rows []row, s *subject, found judgement,
 	return running, true
 }
 
-// fixedOnDisk returns the newest installed kernel of the same kind as the
-// running one that is newer and not affected.
-func (ix *Index) fixedOnDisk(k *kernels, rows []row, s *subject, fromSource bool) *schema.Package {
-	var (
-		best    *schema.Package
-		bestKey []byte
-	)
+// newerThan lists the installed kernels of the same kind as the running one that
+// are newer, the newest first.
+func (k *kernels) newerThan(s *subject, fromSource bool) []*subject {
+	at := subjectKey{s.pkg, fromSource}
+	if got, ok := k.newer[at]; ok || s.key == nil {
+		return got
+	}
+	var out []*subject
 	for _, q := range k.parts {
 		if q == s.pkg || !sameKind(s.pkg, q, fromSource) {
 			continue
 		}
 		var keys []byte
 		c := newSubject(q, fromSource, &keys)
-		if c.key == nil || s.key == nil || version.CompareKeys(c.key, s.key) <= 0 {
-			continue
-		}
-		if best != nil && version.CompareKeys(c.key, bestKey) <= 0 {
-			continue
-		}
-		if ix.judge(rows, &c).verdict == NotAffected {
-			best, bestKey = q, c.key
+		if c.key != nil && version.CompareKeys(c.key, s.key) > 0 {
+			out = append(out, &c)
 		}
 	}
-	return best
+	slices.SortFunc(out, func(a, b *subject) int {
+		return cmp.Or(version.CompareKeys(b.key, a.key), comparePackages(a.pkg, b.pkg))
+	})
+	k.newer[at] = out
+	return out
+}
+
+func (k *kernels) rebootInto(fix *schema.Package) string {
+	reason, ok := k.reboot[fix]
+	if !ok {
+		reason = fmt.Sprintf("fixed %s %s is installed, %s still runs: reboot", fix.Name, fix.EVR(), k.running)
+		k.reboot[fix] = reason
+	}
+	return reason
 }
 
 // sameKind reports whether a boot would bring q in p's place: the same rpm, or a

@@ -1,6 +1,7 @@
 package match_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -187,6 +188,24 @@ func TestOrdinaryPackagesNamedAlike(t *testing.T) {
 	}
 }
 
+// An SBOM may not name the source: then a tool of the kernel is told by the
+// advisory, which names a kernel too.
+func TestToolWithoutASource(t *testing.T) {
+	for _, n := range []string{"bpftool", "perf", "python3-perf", "rtla"} {
+		p := rpm(n, oldEL, "x86_64")
+		check(t, kernelAdvisory(newEL, n, "kernel-core").Match(state(alma9, p)),
+			"not_affected "+n+" "+oldEL+" A fixed="+newEL+" "+toolReason(n))
+		check(t, kernelAdvisory(newEL, n).Match(state(alma9, p)), "affected "+n+" "+oldEL+" A fixed="+newEL)
+	}
+}
+
+func toolReason(n string) string {
+	if strings.HasPrefix(n, "python") {
+		return "not a kernel: a library that runs outside the kernel"
+	}
+	return "not a kernel: a program that runs outside the kernel"
+}
+
 const debUname = "#1 SMP PREEMPT_DYNAMIC Debian 6.1.123-1 (2025-01-02)"
 
 func debKernel(release, v string) schema.Package {
@@ -289,4 +308,21 @@ func TestUnreadableKernelVersionIsUndetermined(t *testing.T) {
 	ix := match.NewIndex(debian, []advisory.Advisory{debAdvisory("D", "linux", "<unfixed>")})
 	check(t, ix.Match(running(state(debian, debKernel("6.1.0-29-amd64", "6.1.123-1")), "6.1.0-29-amd64", debUname)),
 		`undetermined linux-image-6.1.0-29-amd64 6.1.123-1 D fixed=<unfixed> the advisory's version cannot be compared: unparseable version: deb "<unfixed>": it does not start with a digit`)
+}
+
+// BenchmarkPendingKernel is the worst of Debian: every one of the tracker's few
+// thousand vulnerabilities of linux, on a host with a fixed kernel on disk.
+func BenchmarkPendingKernel(b *testing.B) {
+	var advs []advisory.Advisory
+	for i := range 4000 {
+		advs = append(advs, debAdvisory(fmt.Sprintf("D-%04d", i), "linux", "6.1.124-1"))
+	}
+	ix := match.NewIndex(debian, advs)
+	s := running(state(debian, debKernel("6.1.0-29-amd64", "6.1.123-1"), debKernel("6.1.0-30-amd64", "6.1.124-1"), debKernel("6.1.0-28-amd64", "6.1.119-1")), "6.1.0-29-amd64", debUname)
+	b.ReportAllocs()
+	for b.Loop() {
+		if res := ix.Match(s); len(res.Matches) != 8000 {
+			b.Fatal(len(res.Matches))
+		}
+	}
 }

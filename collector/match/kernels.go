@@ -5,8 +5,19 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/patchproof/patchproof/collector/advisory"
 	"github.com/patchproof/patchproof/schema"
 )
+
+// role is a package's part in a kernel.
+type role struct {
+	kind kernelRole
+	// why is the reason of a package beside a kernel. Unsure: the package's source
+	// is not recorded and its name says nothing of a kernel; then it counts only
+	// for an advisory that is on a kernel.
+	why    string
+	unsure bool
+}
 
 // kernelRole is what a package has to do with a kernel.
 type kernelRole uint8
@@ -94,24 +105,32 @@ var beside = map[schema.PackageFormat][]struct{ pattern, why string }{
 
 // roleOf says what a package has to do with a kernel, and for those beside one
 // the reason.
-func roleOf(p *schema.Package) (kernelRole, string) {
+func roleOf(p *schema.Package) role {
 	if !mayConcernKernel(p) {
-		return notOfKernel, ""
+		return role{}
 	}
 	source := isKernelSource(p.Format, p.Source)
-	named := strings.HasPrefix(p.Name, "kernel") || strings.HasPrefix(p.Name, "kpatch-") || strings.HasPrefix(p.Name, "linux-")
+	unnamed := p.Source == p.Name || p.Source == "" // as in an SBOM that names no source
+	if p.Format == schema.FormatRPM && kernelName(p.Name) && (source || unnamed) {
+		return role{kind: kernelPart}
+	}
 	for _, b := range beside[p.Format] {
-		if ok, _ := path.Match(b.pattern, p.Name); ok && (source || named && p.Source == p.Name || alwaysBeside(p.Name)) {
-			return besideKernel, "not a kernel: " + b.why
+		if ok, _ := path.Match(b.pattern, p.Name); !ok {
+			continue
+		}
+		r := role{kind: besideKernel, why: "not a kernel: " + b.why}
+		if source || alwaysBeside(p.Name) {
+			return r
+		}
+		if unnamed {
+			r.unsure = !strings.HasPrefix(p.Name, "kernel") && !strings.HasPrefix(p.Name, "linux-")
+			return r
 		}
 	}
 	if p.Format == schema.FormatDeb {
 		return debRole(p)
 	}
-	if kernelName(p.Name) && (source || p.Source == p.Name || p.Source == "") {
-		return kernelPart, ""
-	}
-	return notOfKernel, ""
+	return role{}
 }
 
 // alwaysBeside names packages that have a source of their own.
@@ -120,11 +139,23 @@ func alwaysBeside(n string) bool {
 	return live || n == "kernel-srpm-macros" || n == "kernel-rpm-macros" || strings.HasPrefix(n, "kpatch-patch-")
 }
 
+// onKernel reports whether an advisory names a kernel's parts.
+func onKernel(a *advisory.Advisory) bool {
+	for i := range a.Affected {
+		aff := &a.Affected[i]
+		if aff.Kind == advisory.NameSource && isKernelSource(aff.Format, aff.Name) || aff.Kind == advisory.NameBinary && kernelName(aff.Name) {
+			return true
+		}
+	}
+	return false
+}
+
 // mayConcernKernel is a quick look that spares most packages the table.
 func mayConcernKernel(p *schema.Package) bool {
 	switch p.Format {
 	case schema.FormatRPM:
-		return strings.HasPrefix(p.Name, "kernel") || strings.HasPrefix(p.Source, "kernel") || strings.HasPrefix(p.Name, "kpatch-patch")
+		return strings.HasPrefix(p.Name, "kernel") || strings.HasPrefix(p.Source, "kernel") || strings.HasPrefix(p.Name, "kpatch-patch") ||
+			p.Source == p.Name && (strings.HasSuffix(p.Name, "perf") || p.Name == "bpftool" || p.Name == "rtla" || p.Name == "rv")
 	case schema.FormatDeb:
 		return strings.HasPrefix(p.Source, "linux") || strings.HasPrefix(p.Name, "linux-") || kernelRelease(p) != ""
 	default:
@@ -134,15 +165,14 @@ func mayConcernKernel(p *schema.Package) bool {
 
 // debRole tells images and modules, named after the kernel they are, from the
 // metapackages that only depend on them.
-func debRole(p *schema.Package) (kernelRole, string) {
-	release := kernelRelease(p)
-	if release != "" {
-		return kernelPart, ""
+func debRole(p *schema.Package) role {
+	if kernelRelease(p) != "" {
+		return role{kind: kernelPart}
 	}
 	if isMetaSource(p.Source) || isKernelSource(p.Format, p.Source) && debMeta(p.Name) {
-		return besideKernel, "not a kernel: a metapackage, it holds no code"
+		return role{kind: besideKernel, why: "not a kernel: a metapackage, it holds no code"}
 	}
-	return notOfKernel, ""
+	return role{}
 }
 
 func debMeta(n string) bool {
