@@ -63,7 +63,7 @@ import it again with --confirm. Exit status 3 says that something was held.`,
 		}
 		if *out == "json" {
 			err = printJSON(cmd.OutOrStdout(), all)
-		} else {
+		} else if len(all.Outcomes) > 0 {
 			importTable(all.Outcomes).print(cmd.OutOrStdout())
 		}
 		if failed != nil {
@@ -108,8 +108,8 @@ func sizeOf(path string) int64 {
 
 func importTable(os []api.ImportOutcome) *table {
 	t := &table{columns: []column{
-		{head: "FEED", min: 10}, {head: "OUTCOME", min: 8}, {head: "ADDED", right: true}, {head: "CHANGED", right: true},
-		{head: "MISSING", right: true}, {head: "ASSETS TO ASSESS", right: true}, {head: "DIGEST", min: 12},
+		{head: "FEED", min: 14}, {head: "OUTCOME", min: 9}, {head: "ADDED", right: true}, {head: "CHANGED", right: true},
+		{head: "MISSING", right: true}, {head: "ASSETS TO ASSESS", right: true}, {head: "DIGEST", min: 12, drop: 1},
 	}}
 	for i := range os {
 		o := &os[i]

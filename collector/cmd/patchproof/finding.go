@@ -110,9 +110,9 @@ func everyFinding(f query.Filter, page func(query.Filter) (query.FindingList, er
 
 func findingTable(fs []query.Finding) *table {
 	t := &table{columns: []column{
-		{head: "DUE"}, {head: "LEFT", right: true}, {head: "PRI"}, {head: "SEVERITY"}, {head: "KEV"},
-		{head: "VULNERABILITY", min: 13}, {head: "ASSET", min: 8}, {head: "COMPONENT", min: 8}, {head: "INSTALLED", min: 8},
-		{head: "FIXED IN", min: 8}, {head: "STATE", min: 6}, {head: "ID"},
+		{head: "DUE"}, {head: "LEFT", right: true, drop: 2}, {head: "PRI", drop: 5}, {head: "SEVERITY"}, {head: "KEV", drop: 1},
+		{head: "VULNERABILITY", min: 14}, {head: "ASSET", min: 10}, {head: "COMPONENT", min: 8}, {head: "INSTALLED", min: 16, drop: 6},
+		{head: "FIXED IN", min: 16, drop: 3}, {head: "STATE", drop: 4}, {head: "ID"},
 	}}
 	for i := range fs {
 		f := &fs[i]
@@ -198,29 +198,32 @@ func printExplanation(w io.Writer, e *query.Explanation) {
 	say("%s  %s  %s on %s", f.ID, f.Vulnerability, f.Component, f.AssetName)
 	fmt.Fprintln(w)
 	for _, s := range e.Story {
-		for _, line := range wrap(clean(s), 100) {
+		for _, line := range wrapTo(clean(s), proseWidth(w)) {
 			fmt.Fprintln(w, line)
 		}
 	}
 	fmt.Fprintln(w)
-	say("Priority %s (%s); cycle %s.", f.Priority, strings.Join(e.Verdict.PriorityWhy, ", "), f.Cycle)
+	why := fmt.Sprintf("Priority %s (%s); cycle %s.", f.Priority, strings.Join(e.Verdict.PriorityWhy, ", "), strings.ReplaceAll(f.Cycle, "_", " "))
+	for _, line := range wrapTo(clean(why), proseWidth(w)) {
+		fmt.Fprintln(w, line)
+	}
 
 	fmt.Fprintln(w, "\nCompared")
-	t := &table{columns: []column{{head: "PACKAGE"}, {head: "INSTALLED"}, {head: "FIXED IN"}, {head: "ADVISORY"}, {head: "NOTE", min: 20}}}
+	t := &table{wrapLast: true, columns: []column{
+		{head: "PACKAGE", min: 14}, {head: "INSTALLED", min: 16}, {head: "FIXED IN", min: 16}, {head: "ADVISORY", drop: 1}, {head: "NOTE", min: 20},
+	}}
 	for _, c := range e.Compare {
 		t.add(c.Package+archSuffix(c.Arch), c.Installed, dash(c.Fixed), c.Advisory, c.Reason)
 	}
 	t.print(w)
 
 	fmt.Fprintln(w, "\nAdvisories")
-	t = &table{columns: []column{{head: "ADVISORY"}, {head: "ISSUED"}, {head: "DATE KIND"}, {head: "RATING"}, {head: "FEED"}, {head: "SNAPSHOT", min: 12}, {head: "SUMMARY", min: 20}}}
-	for _, a := range e.Sources {
-		t.add(a.ID, day(a.Issued), dash(a.IssuedKind), dash(a.Rating), a.Feed, short(a.Snapshot), a.Summary)
+	for i := range e.Sources {
+		printSource(w, &e.Sources[i])
 	}
-	t.print(w)
 
 	fmt.Fprintln(w, "\nCandidate deadlines (the earliest binding one wins)")
-	t = &table{columns: []column{{head: ""}, {head: "DUE"}, {head: "START"}, {head: "RULE"}, {head: "WHY", min: 30}}}
+	t = &table{columns: []column{{head: ""}, {head: "DUE"}, {head: "START"}, {head: "RULE"}, {head: "WHY", min: 30}}, wrapLast: true}
 	for _, c := range e.Verdict.Candidates {
 		mark := ""
 		switch {
@@ -245,16 +248,32 @@ func printExplanation(w io.Writer, e *query.Explanation) {
 		}
 	}
 	t.print(w)
-	say("policy %s  tzdata %s  assessed findings and reports are leaves of the log: patchproof evidence verify", short(e.Verdict.Policy), e.Verdict.TZData)
+	say("policy %s  tzdata %s  check the log: patchproof evidence verify", short(e.Verdict.Policy), e.Verdict.TZData)
+}
+
+// printSource writes one advisory: its facts on a line, its summary under them.
+func printSource(w io.Writer, a *query.Source) {
+	facts := fmt.Sprintf("issued %s, rating %s, feed %s, snapshot %s", day(a.Issued), dash(a.Rating), a.Feed, short(a.Snapshot))
+	if a.IssuedKind != "" {
+		facts = fmt.Sprintf("issued %s (%s), rating %s, feed %s, snapshot %s", day(a.Issued), a.IssuedKind, dash(a.Rating), a.Feed, short(a.Snapshot))
+	}
+	fmt.Fprintln(w, clean(a.ID))
+	for _, text := range []string{facts, a.Summary} {
+		if text == "" {
+			continue
+		}
+		for _, line := range wrapTo(clean(text), proseWidth(w)-4) {
+			fmt.Fprintf(w, "    %s\n", line)
+		}
+	}
 }
 
 // footer says on standard error what a list stands on.
 func footer(w io.Writer, m query.Meta, noun string) {
-	s := "s"
-	if m.Count == 1 {
-		s = ""
+	fmt.Fprintf(w, "patchproof: %s as of %s, policy %s, %s\n", plural(m.Count, noun), stamp(m.AsOf), short(m.Policy), plural(len(m.Feeds), "feed"))
+	if len(m.Feeds) == 0 {
+		fmt.Fprintln(w, "patchproof: warning: no feed was ever imported: nothing was judged")
 	}
-	fmt.Fprintf(w, "patchproof: %d %s%s as of %s, policy %s, %d feeds\n", m.Count, noun, s, stamp(m.AsOf), short(m.Policy), len(m.Feeds))
 }
 
 func dueWord(f *query.Finding) string {
@@ -329,21 +348,4 @@ func stamp(t time.Time) string {
 		return ""
 	}
 	return t.UTC().Format(time.RFC3339)
-}
-
-// wrap breaks a sentence at spaces so that lines fit n columns.
-func wrap(s string, n int) []string {
-	var lines []string
-	line := ""
-	for _, word := range strings.Fields(s) {
-		if line != "" && width(line)+1+width(word) > n {
-			lines = append(lines, line)
-			line = ""
-		}
-		if line != "" {
-			line += " "
-		}
-		line += word
-	}
-	return append(lines, line)
 }

@@ -40,6 +40,9 @@ func newHostListCommand() *cobra.Command {
 			return hostTable(&list).csv(cmd.OutOrStdout())
 		}
 		hostTable(&list).print(cmd.OutOrStdout())
+		if len(list.Pending)+len(list.Assets) == 0 {
+			fmt.Fprintln(cmd.ErrOrStderr(), "patchproof: no host has reported yet; start 'patchproof-agent run' on one")
+		}
 		if len(list.Pending) > 0 {
 			fmt.Fprintln(cmd.ErrOrStderr(), "patchproof: compare a waiting fingerprint with 'patchproof-agent status' on the host, then 'patchproof host trust FINGERPRINT'")
 		}
@@ -49,7 +52,9 @@ func newHostListCommand() *cobra.Command {
 }
 
 func hostTable(l *api.HostList) *table {
-	t := &table{columns: []column{{head: "TRUST"}, {head: "NAME", min: 8}, {head: "ASSET"}, {head: "REPORTS", right: true}, {head: "LAST"}, {head: "FINGERPRINT"}}}
+	t := &table{columns: []column{
+		{head: "TRUST"}, {head: "NAME", min: 5}, {head: "ASSET", drop: 3}, {head: "REPORTS", right: true, drop: 1}, {head: "LAST", drop: 2}, {head: "FINGERPRINT"},
+	}}
 	for _, p := range l.Pending {
 		t.add("WAITS", "-", "-", strconv.FormatInt(p.Envelopes, 10), stamp(p.LastAt), p.Fingerprint)
 	}
@@ -116,7 +121,7 @@ quarantine are taken in at once.`,
 }
 
 func printTrust(w io.Writer, r *api.TrustResult) {
-	fmt.Fprintf(w, "trusted %s as asset %s; %d waiting reports taken in", clean(r.Name), r.Asset, r.Replayed)
+	fmt.Fprintf(w, "trusted %s as asset %s; %s taken in", clean(r.Name), r.Asset, plural(r.Replayed, "waiting report"))
 	if r.Refused > 0 {
 		fmt.Fprintf(w, ", %d refused (see patchproof quarantine list)", r.Refused)
 	}
@@ -182,7 +187,10 @@ func newQuarantineCommand() *cobra.Command {
 		if *out == "json" {
 			return printJSON(cmd.OutOrStdout(), q)
 		}
-		t := &table{columns: []column{{head: "LAST"}, {head: "REASON"}, {head: "COUNT", right: true}, {head: "ROAD"}, {head: "KEY", min: 12}, {head: "DIGEST", min: 12}, {head: "DETAIL", min: 20}}}
+		t := &table{columns: []column{
+			{head: "LAST"}, {head: "REASON"}, {head: "COUNT", right: true}, {head: "ROAD", drop: 3}, {head: "KEY", min: 12, drop: 1},
+			{head: "DIGEST", min: 12, drop: 2}, {head: "DETAIL", min: 20},
+		}, wrapLast: true}
 		for _, e := range q.Envelopes {
 			t.add(stamp(e.LastAt), e.Reason, strconv.FormatInt(e.Count, 10), e.Road, dash(e.Key), e.Digest, e.Detail)
 		}
@@ -190,6 +198,7 @@ func newQuarantineCommand() *cobra.Command {
 			return t.csv(cmd.OutOrStdout())
 		}
 		t.print(cmd.OutOrStdout())
+		fmt.Fprintf(cmd.ErrOrStderr(), "patchproof: %s refused as of %s\n", plural(q.Count, "envelope"), stamp(q.AsOf))
 		return nil
 	}
 	cmd.AddCommand(list)

@@ -156,16 +156,16 @@ func (a *matchAnswer) write(w io.Writer, format string) error {
 // table lists findings, then what is undetermined. People get the worst first,
 // and a dash for what is empty.
 func (a *matchAnswer) table(people bool) *table {
-	t := &table{columns: []column{
+	t := &table{wrapLast: true, columns: []column{
 		{head: "SEVERITY"},
 		{head: "VULNERABILITY"},
-		{head: "PACKAGE", min: 8},
-		{head: "INSTALLED", min: 8},
-		{head: "FIXED", min: 8},
+		{head: "PACKAGE", min: 10},
+		{head: "INSTALLED", min: 16, drop: 2},
+		{head: "FIXED", min: 16},
 		{head: "KEV"},
-		{head: "EPSS", right: true},
-		{head: "ADVISORY"},
-		{head: "REASON", min: 12},
+		{head: "EPSS", right: true, drop: 3},
+		{head: "ADVISORY", min: 16, drop: 4},
+		{head: "REASON", min: 14},
 	}}
 	show := func(s string) string { return s }
 	rows := a.Findings

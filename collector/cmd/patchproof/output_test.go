@@ -61,18 +61,38 @@ func TestTableIsNeverCutOffATerminal(t *testing.T) {
 func TestTableShrinksToFit(t *testing.T) {
 	tb := &table{columns: []column{{head: "ID"}, {head: "NAME", min: 6}, {head: "WHY", min: 6}}}
 	tb.add("F-1234", strings.Repeat("n", 60), strings.Repeat("w", 90))
-	widths := []int{6, 60, 90}
-	tb.shrink(widths, 80)
+	_, widths := tb.layout([]int{6, 60, 90}, 80)
 	if got := widths[0] + widths[1] + widths[2] + 4; got > 80 {
 		t.Errorf("got a row of %d columns, want at most 80 (%v)", got, widths)
 	}
 	if widths[0] != 6 {
 		t.Errorf("a column that may not shrink shrank to %d", widths[0])
 	}
-	widths = []int{6, 60, 90}
-	tb.shrink(widths, 5)
+	_, widths = tb.layout([]int{6, 60, 90}, 5)
 	if widths[1] != 6 || widths[2] != 6 {
 		t.Errorf("got %v, want columns at their minimum", widths)
+	}
+}
+
+func TestTableLeavesOutWhatMattersLeast(t *testing.T) {
+	tb := &table{columns: []column{{head: "ID"}, {head: "NAME", min: 6, drop: 1}, {head: "NOTE", drop: 2}, {head: "WHY", min: 6}}}
+	for _, c := range []struct {
+		limit int
+		want  string
+	}{{0, ""}, {200, ""}, {30, ""}, {29, "NOTE"}, {20, "NOTE"}, {19, "NAME,NOTE"}, {1, "NAME,NOTE"}} {
+		shown, _ := tb.layout([]int{4, 20, 8, 30}, c.limit)
+		if got := strings.Join(tb.hidden(shown), ","); got != c.want {
+			t.Errorf("at %d columns: left out %q, want %q", c.limit, got, c.want)
+		}
+	}
+}
+
+func TestTableBreaksItsLastColumn(t *testing.T) {
+	tb := &table{columns: []column{{head: "N", right: true}, {head: "WHY", min: 8}}, wrapLast: true}
+	var out bytes.Buffer
+	tb.row(&out, []string{"12", "one two three"}, []int{0, 1}, []int{3, 8})
+	if got, want := out.String(), " 12  one two\n     three\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -332,7 +332,9 @@ func printDeadline(w io.Writer, p *sla.Policy, v finding.Verdict) {
 	fmt.Fprintln(w, headline(v))
 	for _, c := range v.Candidates {
 		if c.Rule == v.Rule {
-			fmt.Fprintf(w, "  %s\n", clean(c.Why))
+			for _, text := range wrapTo(clean(c.Why), proseWidth(w)-2) {
+				fmt.Fprintf(w, "  %s\n", text)
+			}
 			break
 		}
 	}
@@ -366,7 +368,9 @@ func printDeadline(w io.Writer, p *sla.Policy, v finding.Verdict) {
 		fmt.Fprintln(w)
 	}
 	for _, n := range v.Notes {
-		fmt.Fprintf(w, "note: %s\n", clean(n))
+		for _, text := range wrapTo("note: "+clean(n), proseWidth(w)) {
+			fmt.Fprintln(w, text)
+		}
 	}
 }
 
@@ -389,7 +393,7 @@ func headline(v finding.Verdict) string {
 }
 
 func printCandidates(w io.Writer, v finding.Verdict) {
-	t := table{columns: []column{{head: " "}, {head: "RULE"}, {head: "START"}, {head: "DUE"}, {head: "WHY", min: 20}}}
+	t := table{columns: []column{{head: " "}, {head: "RULE"}, {head: "START"}, {head: "DUE"}, {head: "WHY", min: 20}}, wrapLast: true}
 	won := false
 	for _, c := range v.Candidates {
 		mark := ""

@@ -51,14 +51,14 @@ func severityTable(s *query.Summary) *table {
 func printSummary(w io.Writer, s *query.Summary) {
 	a, f := s.Assets, s.Findings
 	fmt.Fprintf(w, "As of %s under policy %s\n\n", stamp(s.AsOf), short(s.Policy))
-	fmt.Fprintf(w, "Assets    %d: %d reporting, %d silent, %d never reported; %d with gaps, %d on a release no feed covers\n",
-		a.Total, a.Reporting, a.Silent, a.NeverReported, a.WithGaps, a.Uncovered)
+	fmt.Fprintf(w, "Assets    %d: %d reporting, %d silent, %d never reported\n", a.Total, a.Reporting, a.Silent, a.NeverReported)
+	fmt.Fprintf(w, "          %d with gaps, %d on a release no feed covers\n", a.WithGaps, a.Uncovered)
 	if a.PendingKeys > 0 {
-		fmt.Fprintf(w, "          %d keys wait for trust: patchproof host list\n", a.PendingKeys)
+		fmt.Fprintf(w, "          %s not trusted yet: patchproof host list\n", plural(a.PendingKeys, "key"))
 	}
-	fmt.Fprintf(w, "Findings  %d running: %d overdue, %d within, %d awaiting a fix; %d wait for a reboot, %d arrived overdue, %d KEV\n",
-		f.Running, f.Overdue, f.Within, f.AwaitingFix, f.PendingReboot, f.Arrival, f.KEV)
-	fmt.Fprintf(w, "          %d fixed, %d not affected; %d comparisons undetermined\n\n", f.Fixed, f.NotAffected, s.Undetermined)
+	fmt.Fprintf(w, "Findings  %d running: %d overdue, %d within time, %d awaiting a fix\n", f.Running, f.Overdue, f.Within, f.AwaitingFix)
+	fmt.Fprintf(w, "          of these %d wait for a reboot, %d were overdue on arrival, %d KEV\n", f.PendingReboot, f.Arrival, f.KEV)
+	fmt.Fprintf(w, "          %d fixed, %d not affected; %s undetermined\n\n", f.Fixed, f.NotAffected, plural(s.Undetermined, "comparison"))
 	severityTable(s).print(w)
 	if f.Within > 0 {
 		var parts []string
@@ -75,8 +75,8 @@ func printSummary(w io.Writer, s *query.Summary) {
 
 func feedTable(fs []query.Feed, at time.Time) *table {
 	t := &table{columns: []column{
-		{head: "FEED", min: 10}, {head: "AGE", right: true}, {head: "PUBLISHED"}, {head: "ADVISORIES", right: true}, {head: "FACTS", right: true},
-		{head: "MISSING", right: true}, {head: "WITHDRAWN", right: true}, {head: "SNAPSHOT"}, {head: "COVERS", min: 12}, {head: "HELD", min: 12},
+		{head: "FEED", min: 14}, {head: "AGE", right: true}, {head: "PUBLISHED", drop: 2}, {head: "ADVISORIES", right: true}, {head: "FACTS", right: true},
+		{head: "MISSING", right: true, drop: 1}, {head: "WITHDRAWN", right: true, drop: 3}, {head: "SNAPSHOT", drop: 4}, {head: "COVERS", min: 12}, {head: "HELD", min: 12},
 	}}
 	for _, f := range fs {
 		held := "-"

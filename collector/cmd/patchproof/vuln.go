@@ -55,7 +55,9 @@ func printVulnerability(w io.Writer, v *query.Vulnerability) {
 	}
 	if len(v.Fixes) > 0 {
 		fmt.Fprintln(w, "\nFixed where")
-		t := &table{columns: []column{{head: "RELEASE"}, {head: "PACKAGE", min: 8}, {head: "FIXED IN", min: 8}, {head: "ISSUED"}, {head: "ADVISORY", min: 10}, {head: "RATING"}, {head: "FEED"}}}
+		t := &table{columns: []column{
+			{head: "RELEASE"}, {head: "PACKAGE", min: 8}, {head: "FIXED IN", min: 16}, {head: "ISSUED"}, {head: "ADVISORY", min: 14}, {head: "RATING", drop: 1}, {head: "FEED", min: 10, drop: 2},
+		}}
 		for _, x := range v.Fixes {
 			fixed := dash(x.Fixed)
 			if x.Withdrawn {
