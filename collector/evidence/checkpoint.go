@@ -87,6 +87,9 @@ func parseHead(text string) (Head, error) {
 	if h.At, err = time.Parse(time.RFC3339Nano, strings.TrimPrefix(lines[3], timePrefix)); err != nil {
 		bad = errors.Join(bad, err)
 	}
+	if h.Epoch < 1 || h.Size < 0 {
+		bad = errors.Join(bad, errors.New("an epoch or a size out of range"))
+	}
 	if bad != nil {
 		return Head{}, fmt.Errorf("malformed checkpoint: %w", bad)
 	}

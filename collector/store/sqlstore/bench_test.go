@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/patchproof/patchproof/collector/advisory"
 	"github.com/patchproof/patchproof/collector/finding"
 	"github.com/patchproof/patchproof/collector/inventory"
 	"github.com/patchproof/patchproof/collector/store"
@@ -150,5 +151,52 @@ func BenchmarkListFindingsFirstPageOf100k(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// tracker makes a feed of one advisory a vulnerability, as Debian's tracker is.
+func tracker(n int) advisory.Batch {
+	b := advisory.Batch{Feed: advisory.Feed{Name: "osv:Debian", Kind: "osv"}, Snapshot: true, Digest: "d", Releases: []inventory.Release{debian12}}
+	for i := range n {
+		id := fmt.Sprintf("DEBIAN-CVE-2026-%d", i)
+		a := advisory.Advisory{ID: id, Feed: b.Feed.Name, Modified: at, Vulnerabilities: []string{id[7:]}}
+		for _, v := range []string{"11", "12", "13", "14"} {
+			a.Affected = append(a.Affected, advisory.Affected{
+				Release: inventory.Release{Distro: "debian", Version: v}, Format: schema.FormatDeb, Name: fmt.Sprint("source-", i%4000),
+				Kind: advisory.NameSource, Ranges: []advisory.Range{{Introduced: "0", Fixed: fmt.Sprintf("1.%d-%s", i, v)}},
+			})
+		}
+		b.Advisories = append(b.Advisories, a)
+	}
+	return b
+}
+
+func BenchmarkTracker60000(b *testing.B) {
+	batch := tracker(60_000)
+	b.Run("first", func(b *testing.B) {
+		for b.Loop() {
+			applyTo(b, open(b), batch)
+		}
+	})
+	s := open(b)
+	applyTo(b, s, batch)
+	b.Run("again", func(b *testing.B) {
+		for b.Loop() {
+			applyTo(b, s, batch)
+		}
+	})
+	b.Run("load", func(b *testing.B) {
+		for b.Loop() {
+			if list, err := s.AdvisoriesFor(b.Context(), debian12); err != nil || len(list) != 60_000 {
+				b.Fatal(len(list), err)
+			}
+		}
+	})
+}
+
+func applyTo(b *testing.B, s store.Store, batch advisory.Batch) {
+	b.Helper()
+	if _, err := s.ApplyBatch(b.Context(), batch, at, aLeaf); err != nil {
+		b.Fatal(err)
 	}
 }

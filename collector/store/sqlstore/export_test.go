@@ -10,7 +10,7 @@ func (s *Store) Setting(ctx context.Context, pragma string) (value string, err e
 
 // ApplyMigrations brings a database to the embedded steps and further ones.
 func ApplyMigrations(ctx context.Context, path string, texts ...string) error {
-	s, err := connect(path)
+	s, err := connect(path, "_pragma=journal_mode(WAL)")
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,26 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	return apply(ctx, db, steps)
 }
 
+// checkCurrent refuses a database whose schema is not exactly ours.
+func checkCurrent(ctx context.Context, db *sql.DB) error {
+	steps, err := loadMigrations(migrations)
+	if err != nil {
+		return err
+	}
+	if err := checkApplied(ctx, db, steps); err != nil {
+		return err
+	}
+	var applied int
+	err = db.QueryRowContext(ctx, "SELECT COUNT(*) FROM migration_checksum").Scan(&applied)
+	if err != nil {
+		return fmt.Errorf("it is not a collector's database: %w", err)
+	}
+	if applied < len(steps) {
+		return fmt.Errorf("its schema is %d of %d steps old; use the version that wrote it", len(steps)-applied, len(steps))
+	}
+	return nil
+}
+
 func apply(ctx context.Context, db *sql.DB, steps []migration) error {
 	if err := checkApplied(ctx, db, steps); err != nil {
 		return err

@@ -211,3 +211,46 @@ func TestDroppedCountersAreBounded(t *testing.T) {
 		t.Errorf("greatest counters (-want +got):\n%s", diff)
 	}
 }
+
+func TestReadOnlyLooksAndWritesNothing(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "x.db")
+	if _, err := sqlstore.OpenReadOnly(t.Context(), path); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("no file: got error %v, want %v", err, store.ErrNotFound)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+		t.Errorf("looking made %v (%v)", entries, err)
+	}
+	s, err := sqlstore.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := store.Leaf{Kind: "k", Body: []byte("{}")}
+	if _, err := s.AppendLeaf(t.Context(), leaf); err != nil {
+		t.Fatal(err)
+	}
+	for _, running := range []bool{true, false} {
+		if !running {
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ro, err := sqlstore.OpenReadOnly(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := ro.LeafCount(t.Context()); err != nil || n != 1 {
+			t.Errorf("%d leaves (%v), want 1", n, err)
+		}
+		if _, err := ro.AppendLeaf(t.Context(), leaf); err == nil {
+			t.Error("a store opened to look at was written to")
+		}
+		if err := ro.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	exec(t, raw(t, path), "DELETE FROM migration_checksum")
+	if _, err := sqlstore.OpenReadOnly(t.Context(), path); err == nil || !strings.Contains(err.Error(), "old") {
+		t.Errorf("an older schema: got error %v", err)
+	}
+}

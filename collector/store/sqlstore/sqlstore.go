@@ -18,6 +18,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -51,40 +52,72 @@ var _ store.Store = (*Store)(nil)
 // its schema up to date. It returns [store.ErrNewerSchema] when a newer version
 // of the program wrote it.
 func Open(ctx context.Context, path string) (*Store, error) {
-	s, err := connect(path)
+	s, err := open(ctx, path)
 	if err != nil {
-		return nil, fmt.Errorf("open database %s: %w", path, err)
-	}
-	if err := migrate(ctx, s.writer.DB); err != nil {
-		_ = s.Close()
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
 	return s, nil
 }
 
-func connect(path string) (*Store, error) {
+func open(ctx context.Context, path string) (*Store, error) {
+	if err := makePrivate(path); err != nil {
+		return nil, err
+	}
+	s, err := connect(path, "_pragma=journal_mode(WAL)", "_pragma=synchronous(FULL)")
+	if err != nil {
+		return nil, err
+	}
+	if err := migrate(ctx, s.writer.DB); err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// OpenReadOnly opens the database in a file to look at it: nothing is made,
+// migrated or written, so an auditor's copy stays what it is. It returns
+// [store.ErrNotFound] when there is no such file.
+func OpenReadOnly(ctx context.Context, path string) (*Store, error) {
+	s, err := openReadOnly(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", path, err)
+	}
+	return s, nil
+}
+
+func openReadOnly(ctx context.Context, path string) (*Store, error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, store.ErrNotFound
+	}
+	s, err := connect(path, "mode=ro")
+	if err != nil {
+		return nil, err
+	}
+	if err := checkCurrent(ctx, s.pool.DB); err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// connect makes the two pools; the driver opens the file with the first query.
+func connect(path string, params ...string) (*Store, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
 	}
-	if err := makePrivate(abs); err != nil {
-		return nil, err
-	}
-	writer, err := sql.Open("sqlite", dsn(abs, "_txlock=immediate"))
+	writer, err := sql.Open("sqlite", dsn(abs, append(params, "_txlock=immediate", "_pragma=cache_size(-32768)")...))
 	if err != nil {
 		return nil, err
 	}
 	writer.SetMaxOpenConns(1)
-	reader, err := sql.Open("sqlite", dsn(abs, "_pragma=query_only(1)"))
+	pool, err := sql.Open("sqlite", dsn(abs, append(params, "_pragma=query_only(1)", "_pragma=cache_size(-8192)")...))
 	if err != nil {
 		return nil, err
 	}
-	reader.SetMaxOpenConns(readers)
-	reader.SetMaxIdleConns(readers)
-	s := &Store{
-		writer: bun.NewDB(writer, sqlitedialect.New()),
-		pool:   bun.NewDB(reader, sqlitedialect.New()),
-	}
+	pool.SetMaxOpenConns(readers)
+	pool.SetMaxIdleConns(readers)
+	s := &Store{writer: bun.NewDB(writer, sqlitedialect.New()), pool: bun.NewDB(pool, sqlitedialect.New())}
 	s.reader = s.pool
 	if s.pack, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1)); err != nil {
 		return nil, err
@@ -106,15 +139,12 @@ func makePrivate(path string) error {
 }
 
 // dsn names a file to the driver; a path may hold any character but NUL.
-func dsn(path string, extra ...string) string {
+func dsn(path string, more ...string) string {
 	params := append([]string{
 		"_pragma=busy_timeout(15000)",
-		"_pragma=journal_mode(WAL)",
-		"_pragma=synchronous(FULL)",
 		"_pragma=foreign_keys(1)",
-		"_pragma=cache_size(-32768)",
 		"_pragma=temp_store(MEMORY)",
-	}, extra...)
+	}, more...)
 	u := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: strings.Join(params, "&")}
 	return u.String()
 }
