@@ -269,6 +269,10 @@ func (s *scene) acts() {
 	}
 	b := advisory.Batch{Feed: advisory.Feed{Name: "kev", Kind: "kev"}, Snapshot: true, Digest: "d"}
 	must[store.Applied](s.t)(s.store.ApplyBatch(ctx, b, now, s.leaf(evidence.FeedLeaf(b, false, now))))
+	o := advisory.Batch{Feed: advisory.Feed{Name: "osv:Debian", Kind: "osv"}, Snapshot: true, Digest: "d3", Advisories: []advisory.Advisory{
+		{ID: "DSA-1", Vulnerabilities: []string{"CVE-2026-1"}}, {ID: "DSA-2", Vulnerabilities: []string{"CVE-2026-2"}},
+	}}
+	must[store.Applied](s.t)(s.store.ApplyBatch(ctx, o, now, s.leaf(evidence.FeedLeaf(o, false, now))))
 	h := store.Held{Digest: "d2", At: now, Reason: "shrinks by 3 %"}
 	if err := s.store.HoldBatch(ctx, b.Feed, h, s.leaf(evidence.FeedHeldLeaf(b.Feed.Name, h))); err != nil {
 		s.t.Fatal(err)

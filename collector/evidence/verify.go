@@ -31,7 +31,8 @@ type Verifier struct {
 //     every part it names against its digest;
 //   - every host's chain of reports, where gaps and forks are told as breaks;
 //   - trusted keys, names, attributes, the policy, tokens and findings against
-//     the leaves that recorded them.
+//     the leaves that recorded them, and every version of an advisory against
+//     its digest.
 //
 // The error is one of reading or of the context; what does not fit is in the
 // Report.

@@ -143,7 +143,7 @@ func (r *run) acts() error {
 	for id := range r.said.attributes {
 		r.problem("host "+id, "it was trusted and has no row: it was removed")
 	}
-	for _, step := range []func() error{r.checkPolicy, r.checkTokens, r.checkFindings} {
+	for _, step := range []func() error{r.checkPolicy, r.checkTokens, r.checkFindings, r.checkAdvisories} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -185,4 +185,12 @@ func (r *run) checkTokens() error {
 func (r *run) checkFindings() error {
 	err := r.Store.CheckFindings(r.ctx, func(id, what string) { r.problem("finding "+id, "%s", what) })
 	return r.fault("findings", err)
+}
+
+// checkAdvisories holds every normalised version of an advisory against its
+// digest. Feed leaves bear witness to the documents, not to each advisory: an
+// edit that also writes a new digest shows only against the document itself.
+func (r *run) checkAdvisories() error {
+	err := r.Store.CheckAdvisories(r.ctx, func(feed, id, what string) { r.problem("advisory "+id+" of "+feed, "%s", what) })
+	return r.fault("advisories", err)
 }

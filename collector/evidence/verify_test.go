@@ -111,15 +111,16 @@ var covered = map[string][]string{
 		"id", "asset", "key", "sequence", "previous", "collected_at", "received_at", "distro", "distro_version", "kernel",
 		"set_digest", "complete", "road", "leaf", "statement", "raw",
 	},
-	"part":            {"digest", "size", "text"},
-	"checkpoint":      {"size", "at", "note"},
-	"tree_hash":       {"idx", "hash"},
-	"log_state":       {"origin", "epoch"},
-	"asset":           {"id", "name", "key", "transport_key", "attributes", "head"},
-	"policy":          {"digest", "source"},
-	"token":           {"name", "hash"},
-	"finding":         {"id", "leaf", "asset", "vulnerability", "component", "state", "severity", "kev", "order_running", "order_due", "order_priority", "order_severity", "order_kev"},
-	"finding_version": {"id", "leaf", "body"},
+	"part":             {"digest", "size", "text"},
+	"checkpoint":       {"size", "at", "note"},
+	"tree_hash":        {"idx", "hash"},
+	"log_state":        {"origin", "epoch"},
+	"asset":            {"id", "name", "key", "transport_key", "attributes", "head"},
+	"policy":           {"digest", "source"},
+	"token":            {"name", "hash"},
+	"finding":          {"id", "leaf", "asset", "vulnerability", "component", "state", "severity", "kev", "order_running", "order_due", "order_priority", "order_severity", "order_kev"},
+	"finding_version":  {"id", "leaf", "body"},
+	"advisory_version": {"id", "digest", "body"},
 }
 
 // cell is one place in the database.
@@ -236,6 +237,7 @@ func primaryKey(table string) []string {
 	return map[string][]string{
 		"leaf": {"idx"}, "report": {"id"}, "part": {"digest"}, "checkpoint": {"size"}, "tree_hash": {"idx"}, "log_state": {"id"},
 		"asset": {"id"}, "policy": {"leaf"}, "token": {"name"}, "finding": {"id"}, "finding_version": {"id", "leaf"},
+		"advisory_version": {"feed", "id", "digest"},
 	}[table]
 }
 
@@ -269,7 +271,7 @@ func edit(rng *rand.Rand, old any) any {
 
 func TestVerifyDetectsEveryDeletedRow(t *testing.T) {
 	t.Parallel()
-	for _, table := range []string{"leaf", "report", "part", "checkpoint", "tree_hash", "asset", "finding", "finding_version", "policy"} {
+	for _, table := range []string{"leaf", "report", "part", "checkpoint", "tree_hash", "asset", "finding", "finding_version", "policy", "advisory_version"} {
 		t.Run(table, func(t *testing.T) {
 			t.Parallel()
 			s := whole(t)

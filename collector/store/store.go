@@ -314,6 +314,9 @@ type Advisories interface {
 	AdvisoriesNaming(ctx context.Context, vulnerability string) ([]advisory.Advisory, error)
 	// Facts returns what is known of vulnerabilities; those unknown are absent.
 	Facts(ctx context.Context, vulnerabilities []string) (map[string]advisory.Facts, error)
+	// CheckAdvisories calls fault for each recorded advisory version that is not what
+	// its digest says, and each advisory whose present version is not recorded.
+	CheckAdvisories(ctx context.Context, fault func(feed, id, what string)) error
 	// CoveredReleases lists releases that some feed with a snapshot or upsert covers.
 	CoveredReleases(ctx context.Context) ([]inventory.Release, error)
 }

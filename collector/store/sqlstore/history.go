@@ -2,6 +2,8 @@ package sqlstore
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 
 	"github.com/uptrace/bun"
@@ -40,6 +42,47 @@ func (s *Store) FindingHistory(ctx context.Context, id string) ([]store.FindingV
 		}
 	}
 	return history, nil
+}
+
+// CheckAdvisories calls fault for each recorded advisory version that is not what
+// its digest says, and each advisory whose present version is not recorded.
+func (s *Store) CheckAdvisories(ctx context.Context, fault func(feed, id, what string)) error {
+	if err := s.checkVersions(ctx, fault); err != nil {
+		return fmt.Errorf("check advisories: %w", err)
+	}
+	var lost []advisoryRow
+	err := s.reader.NewRaw(`SELECT a.feed, a.id, a.digest, a.withdrawn, a.missing FROM advisory AS a WHERE NOT EXISTS
+		(SELECT 1 FROM advisory_version AS v WHERE v.feed = a.feed AND v.id = a.id AND v.digest = a.digest)
+		ORDER BY a.feed, a.id`).Scan(ctx, &lost)
+	if err != nil {
+		return fmt.Errorf("check advisories: %w", err)
+	}
+	for _, a := range lost {
+		fault(a.Feed, a.ID, "its present version "+a.Digest+" is not recorded")
+	}
+	return nil
+}
+
+func (s *Store) checkVersions(ctx context.Context, fault func(feed, id, what string)) error {
+	const atOnce = 1000
+	var last versionRow
+	for {
+		var rows []versionRow
+		err := s.reader.NewSelect().Model(&rows).Where("(feed, id, digest) > (?, ?, ?)", last.Feed, last.ID, last.Digest).
+			Order("feed", "id", "digest").Limit(atOnce).Scan(ctx)
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			if sum := sha256.Sum256([]byte(r.Body)); hex.EncodeToString(sum[:]) != r.Digest {
+				fault(r.Feed, r.ID, fmt.Sprintf("the version recorded as %s has digest %x", r.Digest, sum))
+			}
+			last = r
+		}
+		if len(rows) < atOnce {
+			return nil
+		}
+	}
 }
 
 // latestRow is a finding as it stands, and the newest state recorded of it.

@@ -131,7 +131,7 @@ func connect(path string, params ...string) (*Store, error) {
 // makePrivate makes the file, when it is not there, so that nobody but its owner
 // can read it; SQLite gives the same mode to the files beside it.
 func makePrivate(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the operator's own path
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}

@@ -113,6 +113,9 @@ func advisoryCounts(t *testing.T, s store.Store) {
 	ap := applyBatch(t, s, snapshot(adv("1", "1", "C1"), adv("2", "2", "C2"), adv("4", "1", "C4")), after(time.Hour))
 	wantEqual(t, "applied", ap, store.Applied{Added: 1, Changed: 1, Unchanged: 1, Missing: 1, Leaf: 1})
 	got := must[advisory.Advisory](t)(s.Advisory(t.Context(), osvFeed.Name, "2"))
+	if err := s.CheckAdvisories(t.Context(), func(feed, id, what string) { t.Errorf("%s of %s: %s", id, feed, what) }); err != nil {
+		t.Error(err)
+	}
 	wantEqual(t, "the changed one, held as long as its first version", got, since(t0, adv("2", "2", "C2")))
 }
 

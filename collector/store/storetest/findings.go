@@ -15,6 +15,7 @@ var findings = []test{
 	{"OverdueIsTheBreach", findingOverdue},
 	{"PagesCoverEverythingOnce", findingPages},
 	{"AfterAnUnknownFinding", findingAfterUnknown},
+	{"HistoryKeepsEveryState", findingHistory},
 }
 
 // ranked records findings that differ by one key each, most urgent first.
@@ -152,4 +153,23 @@ func findingPages(t *testing.T, s store.Store) {
 func findingAfterUnknown(t *testing.T, s store.Store) {
 	_, err := s.ListFindings(t.Context(), store.FindingQuery{After: "F-NOTHING"})
 	wantErr(t, "after an unknown finding", err, store.ErrNotFound)
+}
+
+func findingHistory(t *testing.T, s store.Store) {
+	m := dirtyAsset(t, s, "A1")
+	open, other := made("A1", "C1", finding.Open, "P1"), made("A1", "C2", finding.Open, "P1")
+	first := apply(t, s, store.Assessment{Mark: m, At: t0, AssessedSequence: 1, Changed: []finding.Finding{open, other}})
+	accept(t, s, report("A1", 2, "x"))
+	fixed := open
+	fixed.State, fixed.Closed = finding.Fixed, after(time.Hour)
+	second := apply(t, s, store.Assessment{Mark: markOf(t, s, "A1"), At: t0, AssessedSequence: 2, Changed: []finding.Finding{fixed}})
+	wantEqual(t, "history", must[[]store.FindingVersion](t)(s.FindingHistory(t.Context(), open.ID)), []store.FindingVersion{
+		{Leaf: first, Finding: storedFinding(open)}, {Leaf: second, Finding: storedFinding(fixed)},
+	})
+	wantEqual(t, "recorded first", len(must[[]finding.Finding](t)(s.RecordedFindings(t.Context(), first))), 2)
+	wantEqual(t, "recorded second", must[[]finding.Finding](t)(s.RecordedFindings(t.Context(), second)), []finding.Finding{storedFinding(fixed)})
+	wantEqual(t, "history of nothing", len(must[[]store.FindingVersion](t)(s.FindingHistory(t.Context(), "F-NOTHING"))), 0)
+	if err := s.CheckFindings(t.Context(), func(id, what string) { t.Errorf("finding %s: %s", id, what) }); err != nil {
+		t.Error(err)
+	}
 }
