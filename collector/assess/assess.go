@@ -190,7 +190,7 @@ func (a *Assessor) asset(ctx context.Context, m store.Mark, now time.Time) (stor
 	if err != nil {
 		return out, err
 	}
-	out.Covered = last.covered
+	out.Covered = last.result.Covered
 	out.Gaps = joinGaps(head.Statement.Gaps, last.result.Gaps)
 	out.Undetermined = f.undetermined(last)
 	out.Changed, err = a.date(ctx, as, f, now)
@@ -258,7 +258,9 @@ func (a *Assessor) matchState(ctx context.Context, r store.Report) (step, error)
 		Release: r.Release, Kernel: r.Kernel,
 		Set: inventory.Set{Digest: r.SetDigest, Packages: set},
 	})
-	return step{report: r, packages: set, result: res, advisories: ix.all, covered: ix.covered}, nil
+	// A feed covers its release even when all it says there was withdrawn.
+	res.Covered = ix.covered
+	return step{report: r, packages: set, result: res, advisories: ix.all}, nil
 }
 
 // indexFor returns the index of a release, rebuilt when its advisories changed.

@@ -362,6 +362,25 @@ func TestKernelNoPackageOwnsIsOneGap(t *testing.T) {
 	}
 }
 
+func TestUnownedRunningKernelClosesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.feed(fixedIn("DSA-100", "CVE-2026-0100", "linux", "6.1.140-1", start))
+	w.report(statement{sequence: 1, kernel: "6.1.0-30-amd64", packages: []schema.Package{deb("linux-image-6.1.0-30-amd64", "linux", "6.1.124-1")}})
+	w.assess()
+	w.report(statement{sequence: 2, kernel: "6.9-custom", packages: []schema.Package{deb("linux-image-6.1.0-35-amd64", "linux", "6.1.140-1")}})
+	w.assess()
+	if f := w.only("CVE-2026-0100 linux"); f.State != finding.Open {
+		t.Errorf("got %s (%s), want open: nobody knows what the running kernel has", f.State, f.Reason)
+	}
+	as, err := w.st.Asset(t.Context(), assetID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(as.Gaps) != 1 || as.Gaps[0].Kind != schema.GapUnowned {
+		t.Errorf("got gaps %+v, want the unowned kernel", as.Gaps)
+	}
+}
+
 func TestKEVListingMovesTheDate(t *testing.T) {
 	w := newWorld(t)
 	w.feed(opensslAdv)

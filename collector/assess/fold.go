@@ -27,7 +27,6 @@ type step struct {
 	// later was never true of this one.
 	until      time.Time
 	advisories map[advisoryKey]*advisory.Advisory
-	covered    bool
 }
 
 // evidenceFor is what one state says of one key.
@@ -160,8 +159,10 @@ func (f *fold) clear(cur *finding.Finding, e *evidenceFor, s step) {
 	switch {
 	case !s.report.Complete:
 		return // the package inventory has a gap; the clock runs
-	case !s.covered:
+	case !s.result.Covered:
 		return // no advisory data for this release; absence says nothing
+	case unjudged(cur, s):
+		return // which code runs is not known; what is installed says nothing
 	case e != nil && len(e.undetermined) > 0:
 		cur.Reason = "undetermined: " + e.undetermined[0].Reason
 		return
@@ -171,6 +172,10 @@ func (f *fold) clear(cur *finding.Finding, e *evidenceFor, s step) {
 	if f.before != nil {
 		cur.SeenReport, cur.SeenAt = f.before.ID, f.before.ReceivedAt
 	}
+}
+
+func unjudged(f *finding.Finding, s step) bool {
+	return len(f.Packages) > 0 && s.result.Unjudged(f.Packages[0].Format, f.Component)
 }
 
 // closing says how and when a finding ended: by a change on the host it is
