@@ -93,7 +93,7 @@ func Load(path string, environ []string) (Config, error) {
 }
 
 func (c *Config) file(path string) error {
-	f, err := os.Open(path) //nolint:gosec // the operator's own path
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}

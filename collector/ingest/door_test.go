@@ -15,7 +15,6 @@ import (
 
 	"github.com/patchproof/patchproof/collector/ingest"
 	"github.com/patchproof/patchproof/collector/internal/natstest"
-	"github.com/patchproof/patchproof/collector/store"
 	"github.com/patchproof/patchproof/collector/store/sqlstore"
 	"github.com/patchproof/patchproof/schema"
 	"github.com/patchproof/patchproof/schema/envelope"
@@ -345,5 +344,3 @@ func TestManyHostsAtOnce(t *testing.T) {
 		t.Errorf("got %d duplicates, want %d", got, hosts*reports*(copies-1))
 	}
 }
-
-var _ ingest.Store = (store.Store)(nil)

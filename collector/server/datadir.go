@@ -35,7 +35,7 @@ const (
 	incomingDir  = "incoming"
 )
 
-// ErrInUse: another collector holds the data directory.
+// ErrInUse says that another collector holds the data directory.
 var ErrInUse = errors.New("another collector uses this data directory")
 
 // dataDir is a data directory that this process holds.
@@ -113,7 +113,7 @@ func replaceFile(path string, text []byte) error {
 }
 
 func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // the operator's own path
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func syncDir(dir string) error {
 
 // holder reads who wrote a lock file, for the message.
 func holder(path string) string {
-	text, err := os.ReadFile(path) //nolint:gosec // the operator's own path
+	text, err := os.ReadFile(path)
 	if pid := strings.TrimSpace(string(text)); err == nil && pid != "" {
 		return " (process " + pid + ")"
 	}

@@ -108,7 +108,9 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Lo
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = s.Close() // who is still there is cut off
 	}
-	<-served
+	if serr := <-served; !errors.Is(serr, http.ErrServerClosed) {
+		err = errors.Join(err, serr)
+	}
 	if err != nil {
 		return fmt.Errorf("stop HTTP: %w", err)
 	}

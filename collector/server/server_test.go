@@ -304,7 +304,7 @@ func TestRefusedStarts(t *testing.T) {
 	}
 	defer func() { _ = busy.Close() }()
 	shared := t.TempDir()
-	if err := os.Chmod(shared, 0o755); err != nil { //nolint:gosec // the point of the test
+	if err := os.Chmod(shared, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {

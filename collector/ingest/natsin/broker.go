@@ -29,11 +29,11 @@ const (
 	healthEvery = 5 * time.Second
 )
 
-// ErrNotLoopback: the broker was asked to listen where others than this
+// ErrNotLoopback says that the broker was asked to listen where others than this
 // machine's users can reach it.
 var ErrNotLoopback = errors.New("only loopback addresses are allowed until TLS and host identities are set up")
 
-// ErrStorage: the broker turned its storage off, as it does when the disk is
+// ErrStorage says that the broker turned its storage off, as it does when the disk is
 // full. It comes back only with a new broker.
 var ErrStorage = errors.New("the broker stopped storing messages (is its disk full?)")
 
@@ -248,13 +248,18 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 }
 
-// Check returns an error when the broker does not serve or store.
+// Check returns an error when the broker does not serve or store. A stream that
+// met a write error refuses every message from then on, although the broker
+// says that JetStream is enabled; only its health check tells.
 func (b *Broker) Check() error {
 	if !b.server.Running() {
 		return errors.New("the broker is not running")
 	}
 	if !b.server.JetStreamEnabled() {
 		return ErrStorage
+	}
+	if h := b.server.Healthz(nil); h.Error != "" {
+		return fmt.Errorf("%w: %s", ErrStorage, h.Error)
 	}
 	return nil
 }
