@@ -38,7 +38,7 @@ func VerifyEvidence(ctx context.Context, o VerifyOptions) (evidence.Report, erro
 	if err != nil {
 		return evidence.Report{}, err
 	}
-	st, err := sqlstore.Open(ctx, db)
+	st, err := sqlstore.OpenReadOnly(ctx, db)
 	if err != nil {
 		return evidence.Report{}, err
 	}
