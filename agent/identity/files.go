@@ -88,8 +88,8 @@ func Hold(dir string, role Role) (io.Closer, error) {
 	path := filepath.Join(dir, string(role)+".lock")
 	lock, err := durable.TryLock(path)
 	if errors.Is(err, durable.ErrLocked) {
-		return nil, &Error{dir, fmt.Sprintf("another agent already runs `%s` here", role),
-			"stop it first, or give this one its own state_dir", err}
+		fault := fmt.Sprintf("another agent already runs `%s` here", role)
+		return nil, &Error{dir, fault, "stop it first, or give this one its own state_dir", err}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("hold %s: %w", role, err)

@@ -245,6 +245,11 @@ func loadLedger(dir string) (*ledger, error) {
 	if l.Version != 1 {
 		return nil, fmt.Errorf("ledger has version %d, this agent writes 1: a newer agent used this directory", l.Version)
 	}
+	for _, st := range l.Todo {
+		if st.File == "" || filepath.Base(st.File) != st.File {
+			return nil, fmt.Errorf("%w: step %q on %q, which is not a file of the spool", errLedger, st.Do, st.File)
+		}
+	}
 	return &l, nil
 }
 

@@ -14,6 +14,8 @@ import (
 // serviceName is the service's name in the system's manager.
 const serviceName = "patchproof-agent"
 
+const managerHint = "this needs root and the system's own service manager"
+
 func (c *command) service() *cobra.Command {
 	parent := &cobra.Command{
 		Use:   "service",
@@ -69,7 +71,7 @@ func (c *command) manage(program service.Interface) (service.Service, error) {
 		Description:  "States what is on this host, signed, until the collector has it on record",
 		Arguments:    arguments,
 		Dependencies: dependencies(),
-		Option:       service.KeyValue{"Restart": "on-failure", "UMask": "0077"},
+		Option:       service.KeyValue{"Restart": "on-failure"},
 	})
 }
 
@@ -86,7 +88,7 @@ func (c *command) control(action string) error {
 		return fmt.Errorf("service %s: %w", action, err)
 	}
 	if err := service.Control(s, action); err != nil {
-		return &hinted{fmt.Errorf("service %s: %w", action, err), "this needs root and the system's own service manager"}
+		return &hinted{fmt.Errorf("service %s: %w", action, err), managerHint}
 	}
 	c.say("service %s: done", action)
 	return nil
@@ -102,7 +104,7 @@ func (c *command) serviceStatus() error {
 		return &hinted{errors.New("service status: not installed"), "run: patchproof-agent service install"}
 	}
 	if err != nil {
-		return fmt.Errorf("service status: %w", err)
+		return &hinted{fmt.Errorf("service status: %w", err), managerHint}
 	}
 	word := map[service.Status]string{service.StatusRunning: "running", service.StatusStopped: "stopped"}[status]
 	_, err = fmt.Fprintln(c.stdout, firstOf(word, "unknown"))
