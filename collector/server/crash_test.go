@@ -188,14 +188,11 @@ func TestKilledCollectorLosesAndDoublesNothing(t *testing.T) {
 		s.Retry = 200 * time.Millisecond
 		f.wg.Go(func() { f.publish(ctx, s, raws, ids) })
 	}
-	busy := 0
 	for i := range kills {
 		before := f.receipted()
-		time.Sleep(time.Duration(rand.IntN(600)) * time.Millisecond)
+		eventually(t, "reports to arrive", func() bool { return f.receipted() > before })
+		time.Sleep(time.Duration(rand.IntN(400)) * time.Millisecond)
 		p.kill(t)
-		if f.receipted() > before {
-			busy++
-		}
 		if i%4 == 0 { // and once more before it serves
 			p, _ = begin(t, dir, addr)
 			time.Sleep(time.Duration(rand.IntN(150)) * time.Millisecond)
@@ -213,10 +210,7 @@ func TestKilledCollectorLosesAndDoublesNothing(t *testing.T) {
 		t.Error(err)
 	}
 	p.end(t)
-	t.Logf("%d reports; receipts were arriving before %d of %d kills", len(f.sent), busy, kills)
-	if busy < kills/2 {
-		t.Errorf("only %d of %d kills hit a collector at work", busy, kills)
-	}
+	t.Logf("%d reports over %d kills", len(f.sent), kills)
 	verify(t, dir, f.sent, f.receipts)
 }
 

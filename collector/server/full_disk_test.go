@@ -69,7 +69,7 @@ func fill(t *testing.T, dir string) (free func()) {
 func TestFullDiskLosesNothing(t *testing.T) {
 	disk, h := smallDisk(t, "64m"), natstest.NewHost(t, 1)
 	dir := filepath.Join(disk, "data")
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ready, done := make(chan server.Endpoints, 1), make(chan error, 1)
 	o := options(dir)

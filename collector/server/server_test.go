@@ -209,11 +209,11 @@ func (r *running) metrics(t *testing.T) map[string]string {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for range 100 {
+	for range 600 {
 		if ok() {
 			return
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(25 * time.Millisecond)
 	}
 	t.Fatalf("timed out waiting for %s", what)
 }

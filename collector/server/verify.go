@@ -15,7 +15,7 @@ import (
 	"github.com/patchproof/patchproof/collector/trust"
 )
 
-// ErrNoData: the directory holds no collector's database.
+// ErrNoData says that the directory holds no collector's database.
 var ErrNoData = errors.New("no collector's database here")
 
 // VerifyOptions say whose evidence to check.
