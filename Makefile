@@ -54,7 +54,7 @@ fuzz: ## each fuzz target for FUZZTIME (60s)
 	@scripts/fuzz $(FUZZTIME)
 
 soak: setup ## the crash tests, many more rounds
-	PATCHPROOF_CRASH_ROUNDS=200 $(GO) test -timeout 60m -run Crash -v ./agent/... ./collector/...
+	PATCHPROOF_TEST_CRASH_ROUNDS=200 $(GO) test -timeout 60m -run Crash -v ./agent/... ./collector/... ./scripts/e2e
 
 clean: ## remove what make built
 	rm -rf bin dist

@@ -76,11 +76,30 @@ func report(stderr io.Writer, err error) int {
 	if errors.Is(err, client.ErrUnreachable) && hint == "" {
 		hint = "start it with 'patchproof serve', or point to one with --url"
 	}
-	fmt.Fprintf(stderr, "patchproof: %s\n", clean(err.Error()))
+	fmt.Fprintf(stderr, "patchproof: %s\n", clean(oneLine(err.Error())))
 	if hint != "" {
 		fmt.Fprintf(stderr, "patchproof: hint: %s\n", hint)
 	}
 	return code
+}
+
+// oneLine joins what libraries and errors.Join write on several lines.
+func oneLine(s string) string {
+	var b strings.Builder
+	for line := range strings.Lines(s) {
+		line = strings.TrimSpace(line)
+		switch {
+		case line == "":
+			continue
+		case b.Len() == 0:
+		case strings.HasSuffix(b.String(), ":"):
+			b.WriteByte(' ')
+		default:
+			b.WriteString("; ")
+		}
+		b.WriteString(line)
+	}
+	return b.String()
 }
 
 func problemHint(p *client.Problem) string {
@@ -114,7 +133,7 @@ func newRootCommand() *cobra.Command {
 		return &statusError{code: exitUsage, err: err, hint: fmt.Sprintf("'%s --help' lists the flags", cmd.CommandPath())}
 	})
 	root.AddCommand(
-		newServeCommand(), newHostCommand(), newKeyCommand(), newFeedCommand(), newFindingCommand(), newAssetCommand(),
+		newServeCommand(), newCheckConfigCommand(), newHostCommand(), newKeyCommand(), newFeedCommand(), newFindingCommand(), newAssetCommand(),
 		newVulnCommand(), newSummaryCommand(), newQuarantineCommand(), newEvidenceCommand(),
 		newMatchCommand(), newSLACommand(), newPolicyCommand(),
 	)

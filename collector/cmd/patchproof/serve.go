@@ -1,40 +1,173 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 
 	"github.com/spf13/cobra"
 
+	"github.com/patchproof/patchproof/collector/config"
 	"github.com/patchproof/patchproof/collector/server"
 )
 
+// defaultConfig is read when it is there.
+const defaultConfig = "/etc/patchproof/collector.yaml"
+
+// settings are a collector's configuration as the command line may override it.
+type settings struct {
+	file    string
+	flags   config.Config
+	verbose bool
+}
+
+func (s *settings) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&s.file, "config", "", "configuration file; default: "+defaultConfig+" when it is there")
+	f.StringVar(&s.flags.DataDir, "data", "", "data directory, made on first use; default "+config.DefaultDataDir)
+	f.StringVar(&s.flags.HTTP, "http", "", "loopback address of the API, port 0 takes a free one; default "+config.DefaultHTTP)
+	f.StringVar(&s.flags.NATS, "nats", "", "loopback address of the embedded broker; default "+config.DefaultNATS)
+	f.BoolVar(&s.verbose, "verbose", false, "log each request and report")
+}
+
+// load reads file and environment, and flags over them.
+func (s *settings) load() (config.Config, error) {
+	path := s.file
+	if path == "" {
+		if _, err := os.Stat(defaultConfig); !errors.Is(err, fs.ErrNotExist) {
+			path = defaultConfig
+		}
+	}
+	c, err := config.Load(path, os.Environ())
+	if err != nil {
+		return c, withHint(err, "'patchproof check-config --help' lists the settings")
+	}
+	c.DataDir = cmp.Or(s.flags.DataDir, c.DataDir)
+	c.HTTP = cmp.Or(s.flags.HTTP, c.HTTP)
+	c.NATS = cmp.Or(s.flags.NATS, c.NATS)
+	if s.verbose {
+		c.LogLevel = "debug"
+	}
+	c = c.WithDefaults()
+	return c, c.Validate()
+}
+
 func newServeCommand() *cobra.Command {
-	o := server.Options{Version: version}
-	var verbose bool
+	var s settings
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "run the collector: broker, door, assessment, evidence and API in one process",
 		Long: `Run the collector. Everything it keeps is in the data directory: keys, database,
 broker streams, and the first API token (file 'token', readable by its owner only).
-It listens on loopback only.`,
+It listens on loopback only. Settings come from a file, then the environment, then
+flags, each over the one before; 'patchproof check-config' tells what would hold.`,
 		Args: cobra.NoArgs,
 	}
-	f := cmd.Flags()
-	f.StringVar(&o.DataDir, "data", defaultData, "data directory, made on first use")
-	f.StringVar(&o.Listen, "http", "127.0.0.1:8420", "address of the API; port 0 takes a free one")
-	f.StringVar(&o.NATSListen, "nats", "127.0.0.1:4222", "address of the embedded broker; port 0 takes a free one")
-	f.BoolVar(&verbose, "verbose", false, "log each request and report")
+	s.add(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		level := slog.LevelInfo
-		if verbose {
-			level = slog.LevelDebug
+		c, err := s.load()
+		if err != nil {
+			return fmt.Errorf("serve: %w", err)
 		}
-		o.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+		level, err := c.Level()
+		if err != nil {
+			return fmt.Errorf("serve: %w", err)
+		}
+		o := server.Options{
+			Version: version, DataDir: c.DataDir, Listen: c.HTTP, NATSListen: c.NATS,
+			MaxStream: c.MaxStreamBytes, Quarantine: c.Quarantine.Limits(),
+			Log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})),
+		}
 		if err := server.Run(cmd.Context(), o); err != nil {
 			return fmt.Errorf("serve: %w", err)
 		}
 		return nil
 	}
 	return cmd
+}
+
+func newCheckConfigCommand() *cobra.Command {
+	var s settings
+	cmd := &cobra.Command{
+		Use:   "check-config",
+		Short: "check the collector's settings and print what would hold",
+		Long: `Check the collector's settings as 'serve' with the same flags would read them, and
+print what would hold. A configuration file is YAML:
+
+  data_dir: ` + config.DefaultDataDir + `
+  http: ` + config.DefaultHTTP + `
+  nats: ` + config.DefaultNATS + `
+  max_stream_bytes: 4294967296   # reports that wait on disk
+  log_level: info                # debug, info, warn, error
+  quarantine:                    # what refused senders can make it hold
+    per_key: 32
+    total: 40000
+    bytes_per_key: 33554432
+    bytes_total: 2147483648
+
+Environment: PATCHPROOF_DATA, _HTTP, _NATS, _MAX_STREAM_BYTES, _LOG_LEVEL.`,
+		Args: cobra.NoArgs,
+	}
+	s.add(cmd)
+	out := outputFlag(cmd, "table", "json")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := s.load()
+		if err != nil {
+			return fmt.Errorf("check configuration: %w", err)
+		}
+		shown := shownConfig(c)
+		if *out == "json" {
+			return printJSON(cmd.OutOrStdout(), shown)
+		}
+		t := &table{columns: []column{{head: "SETTING"}, {head: "VALUE"}}}
+		for _, row := range shown.rows() {
+			t.add(row[0], row[1])
+		}
+		t.print(cmd.OutOrStdout())
+		fmt.Fprintln(cmd.ErrOrStderr(), "patchproof: configuration is sound")
+		return nil
+	}
+	return cmd
+}
+
+// configView is a configuration as it is shown.
+type configView struct {
+	DataDir        string         `json:"data_dir"`
+	HTTP           string         `json:"http"`
+	NATS           string         `json:"nats"`
+	MaxStreamBytes int64          `json:"max_stream_bytes"`
+	LogLevel       string         `json:"log_level"`
+	Quarantine     quarantineView `json:"quarantine"`
+}
+
+type quarantineView struct {
+	PerKey      int64 `json:"per_key"`
+	Total       int64 `json:"total"`
+	BytesPerKey int64 `json:"bytes_per_key"`
+	BytesTotal  int64 `json:"bytes_total"`
+}
+
+func shownConfig(c config.Config) configView {
+	return configView{
+		DataDir: c.DataDir, HTTP: c.HTTP, NATS: c.NATS, MaxStreamBytes: c.MaxStreamBytes, LogLevel: c.LogLevel,
+		Quarantine: quarantineView(c.Quarantine),
+	}
+}
+
+func (v configView) rows() [][2]string {
+	n := func(i int64) string { return fmt.Sprint(i) }
+	return [][2]string{
+		{"data_dir", v.DataDir},
+		{"http", v.HTTP},
+		{"nats", v.NATS},
+		{"max_stream_bytes", n(v.MaxStreamBytes)},
+		{"log_level", v.LogLevel},
+		{"quarantine.per_key", n(v.Quarantine.PerKey)},
+		{"quarantine.total", n(v.Quarantine.Total)},
+		{"quarantine.bytes_per_key", n(v.Quarantine.BytesPerKey)},
+		{"quarantine.bytes_total", n(v.Quarantine.BytesTotal)},
+	}
 }
