@@ -59,7 +59,9 @@ type TrustResult struct {
 // PendingHost is a key that sends reports and is not trusted.
 type PendingHost struct {
 	Fingerprint string    `json:"fingerprint"`
-	Envelopes   int64     `json:"envelopes"`
+	Envelopes   int64     `json:"envelopes" doc:"Distinct reports that wait."`
+	Deliveries  int64     `json:"deliveries" doc:"How often they were sent."`
+	Roads       []string  `json:"roads" doc:"Roads and addresses they came by."`
 	FirstAt     time.Time `json:"first_at"`
 	LastAt      time.Time `json:"last_at"`
 }

@@ -50,7 +50,10 @@ func (o *operator) PendingHosts(ctx context.Context) ([]api.PendingHost, error) 
 	}
 	out := make([]api.PendingHost, 0, len(keys))
 	for _, k := range keys {
-		out = append(out, api.PendingHost{Fingerprint: k.Fingerprint, Envelopes: k.Reports, FirstAt: k.FirstAt, LastAt: k.LastAt})
+		out = append(out, api.PendingHost{
+			Fingerprint: k.Fingerprint, Envelopes: k.Reports, Deliveries: k.Deliveries,
+			Roads: append([]string{}, k.Roads...), FirstAt: k.FirstAt, LastAt: k.LastAt,
+		})
 	}
 	return out, nil
 }
