@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,6 +45,10 @@ func newFindingListCommand() *cobra.Command {
 		f.Severity, f.State = finding.Severity(severity), finding.State(state)
 		if severity != "" && f.Severity.Rank() == 0 {
 			return usage(fmt.Errorf("severity %q: want critical, high, medium or low", severity))
+		}
+		states := []finding.State{"", finding.Open, finding.PendingReboot, finding.Fixed, finding.NotAffected}
+		if !slices.Contains(states, f.State) {
+			return usage(fmt.Errorf("state %q: want open, pending_reboot, fixed or not_affected", state))
 		}
 		if f.Limit < 0 {
 			return usage(fmt.Errorf("limit %d: want a positive number, or 0 for no limit", f.Limit))
@@ -223,7 +228,7 @@ func printExplanation(w io.Writer, e *query.Explanation) {
 	}
 
 	fmt.Fprintln(w, "\nCandidate deadlines (the earliest binding one wins)")
-	t = &table{columns: []column{{head: ""}, {head: "DUE"}, {head: "START"}, {head: "RULE"}, {head: "WHY", min: 30}}, wrapLast: true}
+	t = &table{columns: []column{{head: ""}, {head: "DUE"}, {head: "START"}, {head: "RULE", min: 20}, {head: "WHY", min: 24}}, wrapLast: true}
 	for _, c := range e.Verdict.Candidates {
 		mark := ""
 		switch {

@@ -32,7 +32,7 @@ const (
 	exitPolicy = 3
 )
 
-// exitError carries an exit status, and a hint for the person at the keyboard.
+// statusError carries an exit status, and a hint for the person at the keyboard.
 type statusError struct {
 	code int
 	err  error
@@ -137,9 +137,8 @@ func newRootCommand() *cobra.Command {
 		newVulnCommand(), newSummaryCommand(), newQuarantineCommand(), newEvidenceCommand(),
 		newMatchCommand(), newSLACommand(), newPolicyCommand(),
 	)
-	for _, c := range root.Commands() {
-		strictArgs(c)
-	}
+	root.Args = cobra.ArbitraryArgs // or cobra refuses an unknown command itself, with status 1
+	strictArgs(root)
 	return root
 }
 

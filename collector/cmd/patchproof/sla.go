@@ -393,7 +393,7 @@ func headline(v finding.Verdict) string {
 }
 
 func printCandidates(w io.Writer, v finding.Verdict) {
-	t := table{columns: []column{{head: " "}, {head: "RULE"}, {head: "START"}, {head: "DUE"}, {head: "WHY", min: 20}}, wrapLast: true}
+	t := table{columns: []column{{head: " "}, {head: "RULE", min: 20}, {head: "START"}, {head: "DUE"}, {head: "WHY", min: 24}}, wrapLast: true}
 	won := false
 	for _, c := range v.Candidates {
 		mark := ""
