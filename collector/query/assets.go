@@ -113,7 +113,7 @@ func (s *Service) Asset(ctx context.Context, idOrName string) (AssetDetail, erro
 	at := s.now()
 	a, err := s.Store.Asset(ctx, idOrName)
 	if err != nil {
-		return AssetDetail{}, fmt.Errorf("asset %q: %w", idOrName, err)
+		return AssetDetail{}, err
 	}
 	list, err := s.Findings(ctx, Filter{Asset: a.ID, OpenOnly: true})
 	if err != nil {

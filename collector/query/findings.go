@@ -68,7 +68,7 @@ func (s *Service) Findings(ctx context.Context, f Filter) (FindingList, error) {
 	if f.Asset != "" {
 		a, err := s.Store.Asset(ctx, f.Asset)
 		if err != nil {
-			return FindingList{}, fmt.Errorf("asset %q: %w", f.Asset, err)
+			return FindingList{}, err
 		}
 		q.Asset = a.ID
 	}
@@ -191,7 +191,7 @@ func (s *Service) Explain(ctx context.Context, id string) (Explanation, error) {
 	at := s.now()
 	f, err := s.Store.Finding(ctx, id)
 	if err != nil {
-		return Explanation{}, fmt.Errorf("finding %q: %w", id, err)
+		return Explanation{}, err
 	}
 	as, err := s.Store.Asset(ctx, f.Asset)
 	if err != nil {

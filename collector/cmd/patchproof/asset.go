@@ -44,9 +44,20 @@ func newAssetListCommand() *cobra.Command {
 
 func assetTable(as []query.Asset) *table {
 	t := &table{columns: []column{
-		{head: "NAME", min: 8}, {head: "RELEASE", min: 9}, {head: "KERNEL", min: 12, drop: 5}, {head: "PACKAGES", right: true, drop: 4}, {head: "OPEN", right: true},
-		{head: "OVERDUE", right: true}, {head: "KEV", right: true}, {head: "GAPS", right: true}, {head: "COVERED"}, {head: "LAST REPORT"},
-		{head: "CLASS", drop: 6}, {head: "EXPOSURE", drop: 2}, {head: "ENVIRONMENT", drop: 3}, {head: "ID", drop: 1},
+		{head: "NAME", min: 8},
+		{head: "RELEASE", min: 9},
+		{head: "KERNEL", min: 12, drop: 5},
+		{head: "PACKAGES", right: true, drop: 4},
+		{head: "OPEN", right: true},
+		{head: "OVERDUE", right: true},
+		{head: "KEV", right: true},
+		{head: "GAPS", right: true},
+		{head: "COVERED"},
+		{head: "LAST REPORT"},
+		{head: "CLASS", drop: 6},
+		{head: "EXPOSURE", drop: 2},
+		{head: "ENVIRONMENT", drop: 3},
+		{head: "ID", drop: 1},
 	}}
 	for i := range as {
 		a := &as[i]

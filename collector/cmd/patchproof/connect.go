@@ -51,7 +51,11 @@ func (c *connection) client() (*client.Client, error) {
 	if err != nil {
 		return nil, withHint(fmt.Errorf("read API token: %w", err), "name its file with --token-file, or the collector's data directory with --data")
 	}
-	return &client.Client{URL: url, Token: strings.TrimSpace(string(raw))}, nil
+	token := strings.TrimSpace(string(raw))
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, withHint(fmt.Errorf("read API token: %s does not hold a token: want one line", path), "the collector writes the first one to the file 'token' in its data directory")
+	}
+	return &client.Client{URL: url, Token: token}, nil
 }
 
 func readEndpoints(data string) (endpoints, error) {

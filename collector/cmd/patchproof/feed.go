@@ -108,8 +108,13 @@ func sizeOf(path string) int64 {
 
 func importTable(os []api.ImportOutcome) *table {
 	t := &table{columns: []column{
-		{head: "FEED", min: 14}, {head: "OUTCOME", min: 9}, {head: "ADDED", right: true}, {head: "CHANGED", right: true},
-		{head: "MISSING", right: true}, {head: "ASSETS TO ASSESS", right: true}, {head: "DIGEST", min: 12, drop: 1},
+		{head: "FEED", min: 14},
+		{head: "OUTCOME", min: 9},
+		{head: "ADDED", right: true},
+		{head: "CHANGED", right: true},
+		{head: "MISSING", right: true},
+		{head: "ASSETS TO ASSESS", right: true},
+		{head: "DIGEST", min: 12, drop: 1},
 	}}
 	for i := range os {
 		o := &os[i]

@@ -115,9 +115,18 @@ func everyFinding(f query.Filter, page func(query.Filter) (query.FindingList, er
 
 func findingTable(fs []query.Finding) *table {
 	t := &table{columns: []column{
-		{head: "DUE"}, {head: "LEFT", right: true, drop: 2}, {head: "PRI", drop: 5}, {head: "SEVERITY"}, {head: "KEV", drop: 1},
-		{head: "VULNERABILITY", min: 14}, {head: "ASSET", min: 10}, {head: "COMPONENT", min: 8}, {head: "INSTALLED", min: 16, drop: 6},
-		{head: "FIXED IN", min: 16, drop: 3}, {head: "STATE", drop: 4}, {head: "ID"},
+		{head: "DUE"},
+		{head: "LEFT", right: true, drop: 2},
+		{head: "PRI", drop: 5},
+		{head: "SEVERITY"},
+		{head: "KEV", drop: 1},
+		{head: "VULNERABILITY", min: 14},
+		{head: "ASSET", min: 10},
+		{head: "COMPONENT", min: 8},
+		{head: "INSTALLED", min: 16, drop: 6},
+		{head: "FIXED IN", min: 16, drop: 3},
+		{head: "STATE", drop: 4},
+		{head: "ID"},
 	}}
 	for i := range fs {
 		f := &fs[i]
@@ -136,11 +145,9 @@ func reasons(fs []query.Finding) []string {
 		if !f.Available.IsZero() {
 			clock = "fix available " + day(f.Available) + ", " + clock
 		}
-		switch {
-		case f.Due == "":
+		out[i] = fmt.Sprintf("%s: %s; %s", f.Rule, f.Why, clock)
+		if f.Due == "" {
 			out[i] = "awaits a fix; " + clock
-		default:
-			out[i] = fmt.Sprintf("%s: %s; %s", f.Rule, f.Why, clock)
 		}
 	}
 	return out

@@ -109,7 +109,7 @@ quarantine are taken in at once.`,
 		}
 		res, err := c.TrustHost(cmd.Context(), r)
 		if err != nil {
-			return fmt.Errorf("trust host: %w", err)
+			return err // the collector itself says that it is about trusting a host
 		}
 		if *out == "json" {
 			return printJSON(cmd.OutOrStdout(), res)
@@ -188,8 +188,13 @@ func newQuarantineCommand() *cobra.Command {
 			return printJSON(cmd.OutOrStdout(), q)
 		}
 		t := &table{columns: []column{
-			{head: "LAST"}, {head: "REASON"}, {head: "COUNT", right: true}, {head: "ROAD", drop: 3}, {head: "KEY", min: 12, drop: 1},
-			{head: "DIGEST", min: 12, drop: 2}, {head: "DETAIL", min: 20},
+			{head: "LAST"},
+			{head: "REASON"},
+			{head: "COUNT", right: true},
+			{head: "ROAD", drop: 3},
+			{head: "KEY", min: 12, drop: 1},
+			{head: "DIGEST", min: 12, drop: 2},
+			{head: "DETAIL", min: 20},
 		}, wrapLast: true}
 		for _, e := range q.Envelopes {
 			t.add(stamp(e.LastAt), e.Reason, strconv.FormatInt(e.Count, 10), e.Road, dash(e.Key), e.Digest, e.Detail)

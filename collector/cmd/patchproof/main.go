@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -147,10 +148,10 @@ func newRootCommand() *cobra.Command {
 func strictArgs(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
-				return &statusError{code: exitUsage, err: err, hint: "usage: " + cmd.UseLine()}
+			if check(cmd, args) == nil {
+				return nil
 			}
-			return nil
+			return &statusError{code: exitUsage, err: wrongArgument(cmd, check, args), hint: "usage: " + cmd.UseLine()}
 		}
 	}
 	if c.HasSubCommands() && c.RunE == nil && c.Run == nil {
@@ -167,6 +168,16 @@ func strictArgs(c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		strictArgs(sub)
 	}
+}
+
+// wrongArgument says which argument is missing or one too many.
+func wrongArgument(cmd *cobra.Command, check cobra.PositionalArgs, args []string) error {
+	for i, arg := range slices.Backward(args) {
+		if check(cmd, args[:i]) == nil {
+			return fmt.Errorf("unexpected argument %q", arg)
+		}
+	}
+	return errors.New("an argument is missing")
 }
 
 func verbs(c *cobra.Command) []string {

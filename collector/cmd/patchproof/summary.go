@@ -39,8 +39,12 @@ func newSummaryCommand() *cobra.Command {
 
 func severityTable(s *query.Summary) *table {
 	t := &table{columns: []column{
-		{head: "SEVERITY"}, {head: "RUNNING", right: true}, {head: "OVERDUE", right: true}, {head: "WITHIN", right: true},
-		{head: "AWAITING FIX", right: true}, {head: "KEV", right: true},
+		{head: "SEVERITY"},
+		{head: "RUNNING", right: true},
+		{head: "OVERDUE", right: true},
+		{head: "WITHIN", right: true},
+		{head: "AWAITING FIX", right: true},
+		{head: "KEV", right: true},
 	}}
 	for _, r := range s.BySeverity {
 		t.add(string(r.Severity), strconv.Itoa(r.Running), strconv.Itoa(r.Overdue), strconv.Itoa(r.Within), strconv.Itoa(r.AwaitingFix), strconv.Itoa(r.KEV))
@@ -75,8 +79,16 @@ func printSummary(w io.Writer, s *query.Summary) {
 
 func feedTable(fs []query.Feed, at time.Time) *table {
 	t := &table{columns: []column{
-		{head: "FEED", min: 14}, {head: "AGE", right: true}, {head: "PUBLISHED", drop: 2}, {head: "ADVISORIES", right: true}, {head: "FACTS", right: true},
-		{head: "MISSING", right: true, drop: 1}, {head: "WITHDRAWN", right: true, drop: 3}, {head: "SNAPSHOT", drop: 4}, {head: "COVERS", min: 12}, {head: "HELD", min: 12},
+		{head: "FEED", min: 14},
+		{head: "AGE", right: true},
+		{head: "PUBLISHED", drop: 2},
+		{head: "ADVISORIES", right: true},
+		{head: "FACTS", right: true},
+		{head: "MISSING", right: true, drop: 1},
+		{head: "WITHDRAWN", right: true, drop: 3},
+		{head: "SNAPSHOT", drop: 4},
+		{head: "COVERS", min: 12},
+		{head: "HELD", min: 12},
 	}}
 	for _, f := range fs {
 		held := "-"

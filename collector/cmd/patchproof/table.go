@@ -245,7 +245,7 @@ func wrapTo(s string, n int) []string {
 func wrap(s string, n int) []string {
 	var lines []string
 	line := ""
-	for _, word := range strings.Fields(s) {
+	for word := range strings.FieldsSeq(s) {
 		if line != "" && width(line)+1+width(word) > n {
 			lines = append(lines, line)
 			line = ""
