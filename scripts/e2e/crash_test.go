@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// crashRounds is how often something is killed; PATCHPROOF_CRASH_ROUNDS is another number.
+// crashRounds is how often something is killed; PATCHPROOF_TEST_CRASH_ROUNDS is another number.
 const crashRounds = 20
 
 // crashAgents report to one collector, so that a kill finds more under way.
@@ -43,7 +43,7 @@ func TestCrashTwentyTimes(t *testing.T) {
 	c.ask("feed", "import", demoFeeds(t)).exits(t, 0)
 
 	seed := seedOf(t)
-	t.Logf("PATCHPROOF_CRASH_SEED=%d repeats the choices", seed)
+	t.Logf("PATCHPROOF_TEST_CRASH_SEED=%d repeats the choices", seed)
 	crash(t, rand.New(rand.NewPCG(seed, 0)), c, agents)
 
 	c.ready()
@@ -185,12 +185,12 @@ func spooled(t *testing.T, a *hostAgent) []string {
 
 func rounds(t *testing.T) int {
 	t.Helper()
-	return int(number(t, "PATCHPROOF_CRASH_ROUNDS", crashRounds))
+	return int(number(t, "PATCHPROOF_TEST_CRASH_ROUNDS", crashRounds))
 }
 
 func seedOf(t *testing.T) uint64 {
 	t.Helper()
-	return number(t, "PATCHPROOF_CRASH_SEED", rand.Uint64())
+	return number(t, "PATCHPROOF_TEST_CRASH_SEED", rand.Uint64())
 }
 
 func number(t *testing.T, variable string, otherwise uint64) uint64 {

@@ -145,6 +145,7 @@ func trustByFingerprint(t *testing.T, j *job) {
 		t.Fatalf("hosts: %+v, want %s trusted and nothing waiting", list, assetName)
 	}
 	j.asset = list.Assets[0]
+	hasShape(t, "host-list", j.collector.ask("host", "list", "-o", "json"))
 	j.collector.ask("host", "trust", right).exits(t, 1).says(t, "patchproof: trust host: ")
 	hasShape(t, "agent-status", j.agent.ask("status", "-o", "json"))
 }

@@ -20,8 +20,15 @@ import (
 func terminals(t *testing.T, j *job) {
 	whole := map[string]string{"host list": j.asset.Fingerprint, "asset show": j.asset.Fingerprint}
 	commands := [][]string{
-		{"summary"}, {"feed", "status"}, {"asset", "list"}, {"asset", "show", assetName}, {"host", "list"}, {"quarantine", "list"},
-		{"finding", "list"}, {"finding", "list", "--limit", "20", "--why"}, {"evidence", "verify"},
+		{"summary"},
+		{"feed", "status"},
+		{"asset", "list"},
+		{"asset", "show", assetName},
+		{"host", "list"},
+		{"quarantine", "list"},
+		{"finding", "list"},
+		{"finding", "list", "--limit", "20", "--why"},
+		{"evidence", "verify"},
 		{"sla", "explain", "--class", "compute", "--severity", "high", "--available", "2026-03-01", "--detected", "2026-03-10"},
 	}
 	if j.finding.ID != "" {
@@ -32,7 +39,7 @@ func terminals(t *testing.T, j *job) {
 		for _, args := range commands {
 			t.Run(fmt.Sprintf("%d/%s", columns, strings.Join(args[:min(2, len(args))], "-")), func(t *testing.T) {
 				out := onTerminal(t, j.collector.env(), columns, "patchproof", args...)
-				for _, line := range strings.Split(out, "\n") {
+				for line := range strings.SplitSeq(out, "\n") {
 					if n := utf8.RuneCountInString(line); n > columns && !unbroken(line) {
 						t.Errorf("a line of %d columns: %s", n, line)
 					}
