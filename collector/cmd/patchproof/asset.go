@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"iter"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
+	"github.com/patchproof/patchproof/collector/client"
 	"github.com/patchproof/patchproof/collector/query"
 )
 
@@ -17,29 +20,15 @@ func newAssetCommand() *cobra.Command {
 }
 
 func newAssetListCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "list hosts with what is open on each", Args: cobra.NoArgs}
-	conn := connectFlags(cmd)
-	out := outputFlag(cmd, "table", "json", "csv")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := conn.client()
-		if err != nil {
-			return err
-		}
-		list, err := c.Assets(cmd.Context())
-		if err != nil {
-			return fmt.Errorf("list assets: %w", err)
-		}
-		switch *out {
-		case "json":
-			return printJSON(cmd.OutOrStdout(), list)
-		case "csv":
-			return assetTable(list.Assets).csv(cmd.OutOrStdout())
-		}
-		assetTable(list.Assets).print(cmd.OutOrStdout())
-		footer(cmd.ErrOrStderr(), list.Meta, "asset")
-		return nil
+	q := answers[query.AssetList]{
+		what:  "list assets",
+		ask:   func(ctx context.Context, c *client.Client, _ []string) (query.AssetList, error) { return c.Assets(ctx) },
+		about: func(l *query.AssetList) query.Meta { return l.Meta },
+		table: func(l *query.AssetList) *table { return assetTable(l.Assets) },
+		items: func(l *query.AssetList) iter.Seq[any] { return each(l.Assets) },
+		talk:  func(w io.Writer, l *query.AssetList) { footer(w, l.Meta, "asset") },
 	}
-	return cmd
+	return q.command(&cobra.Command{Use: "list", Short: "list hosts with what is open on each", Args: cobra.NoArgs})
 }
 
 func assetTable(as []query.Asset) *table {
@@ -84,26 +73,16 @@ func coveredWord(a *query.Asset) string {
 }
 
 func newAssetShowCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "show ASSET", Short: "one host, by id or name: facts, gaps, what is due", Args: cobra.ExactArgs(1)}
-	conn := connectFlags(cmd)
-	out := outputFlag(cmd, "table", "json")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := conn.client()
-		if err != nil {
-			return err
-		}
-		d, err := c.Asset(cmd.Context(), args[0])
-		if err != nil {
-			return fmt.Errorf("show asset: %w", err)
-		}
-		if *out == "json" {
-			return printJSON(cmd.OutOrStdout(), d)
-		}
-		printAsset(cmd.OutOrStdout(), &d)
-		footer(cmd.ErrOrStderr(), d.Meta, "finding")
-		return nil
+	q := answers[query.AssetDetail]{
+		what: "show asset",
+		ask: func(ctx context.Context, c *client.Client, args []string) (query.AssetDetail, error) {
+			return c.Asset(ctx, args[0])
+		},
+		about: func(d *query.AssetDetail) query.Meta { return d.Meta },
+		show:  printAsset,
+		talk:  func(w io.Writer, d *query.AssetDetail) { footer(w, d.Meta, "finding") },
 	}
-	return cmd
+	return q.command(&cobra.Command{Use: "show ASSET", Short: "one host, by id or name: facts, gaps, what is due", Args: cobra.ExactArgs(1)})
 }
 
 // shownFindings is how many findings a person sees of one host before the list command takes over.

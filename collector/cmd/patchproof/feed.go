@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/patchproof/patchproof/collector/api"
 	"github.com/patchproof/patchproof/collector/client"
 	"github.com/patchproof/patchproof/collector/feed"
+	"github.com/patchproof/patchproof/collector/query"
 )
 
 func newFeedCommand() *cobra.Command {
@@ -145,30 +147,18 @@ func heldError(os []api.ImportOutcome) error {
 }
 
 func newFeedStatusCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "status", Short: "age, counts, digests and coverage of every feed", Args: cobra.NoArgs}
-	conn := connectFlags(cmd)
-	out := outputFlag(cmd, "table", "json", "csv")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := conn.client()
-		if err != nil {
-			return err
-		}
-		l, err := c.Feeds(cmd.Context())
-		if err != nil {
-			return fmt.Errorf("read feed status: %w", err)
-		}
-		switch *out {
-		case "json":
-			return printJSON(cmd.OutOrStdout(), l)
-		case "csv":
-			return feedTable(l.Feeds, l.AsOf).csv(cmd.OutOrStdout())
-		}
-		if len(l.Feeds) == 0 {
-			fmt.Fprintln(cmd.ErrOrStderr(), "patchproof: no feed was ever imported; every asset is uncovered")
-			fmt.Fprintln(cmd.ErrOrStderr(), "patchproof: hint: patchproof feed import PATH...")
-		}
-		feedTable(l.Feeds, l.AsOf).print(cmd.OutOrStdout())
-		return nil
+	q := answers[api.FeedList]{
+		what:  "read feed status",
+		ask:   func(ctx context.Context, c *client.Client, _ []string) (api.FeedList, error) { return c.Feeds(ctx) },
+		about: func(l *api.FeedList) query.Meta { return query.Meta{AsOf: l.AsOf, Count: len(l.Feeds), Feeds: l.Feeds} },
+		table: func(l *api.FeedList) *table { return feedTable(l.Feeds, l.AsOf) },
+		items: func(l *api.FeedList) iter.Seq[any] { return each(l.Feeds) },
+		talk: func(w io.Writer, l *api.FeedList) {
+			if len(l.Feeds) == 0 {
+				fmt.Fprintln(w, "patchproof: no feed was ever imported; every asset is uncovered")
+				fmt.Fprintln(w, "patchproof: hint: patchproof feed import PATH...")
+			}
+		},
 	}
-	return cmd
+	return q.command(&cobra.Command{Use: "status", Short: "age, counts, digests and coverage of every feed", Args: cobra.NoArgs})
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/patchproof/patchproof/collector/client"
 	"github.com/patchproof/patchproof/collector/finding"
 	"github.com/patchproof/patchproof/collector/query"
 )
@@ -29,8 +32,6 @@ func newFindingListCommand() *cobra.Command {
 		Short: "list findings, most urgent first",
 		Args:  cobra.NoArgs,
 	}
-	conn := connectFlags(cmd)
-	out := outputFlag(cmd, "table", "json", "csv")
 	fl := cmd.Flags()
 	fl.StringVar(&severity, "severity", "", "only this severity: critical, high, medium, low")
 	fl.BoolVar(&kev, "kev", false, "only known exploited ones (--kev=false: only others)")
@@ -41,7 +42,7 @@ func newFindingListCommand() *cobra.Command {
 	fl.BoolVar(&all, "all", false, "closed ones too")
 	fl.BoolVar(&why, "why", false, "say under each row where its date comes from")
 	fl.IntVar(&f.Limit, "limit", 0, "at most this many rows; 0 is no limit")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
 		f.Severity, f.State = finding.Severity(severity), finding.State(state)
 		if severity != "" && f.Severity.Rank() == 0 {
 			return usage(fmt.Errorf("severity %q: want critical, high, medium or low", severity))
@@ -57,29 +58,26 @@ func newFindingListCommand() *cobra.Command {
 			f.KEV = &kev
 		}
 		f.OpenOnly = !all && state == ""
-		c, err := conn.client()
-		if err != nil {
-			return err
-		}
-		list, err := everyFinding(f, func(f query.Filter) (query.FindingList, error) { return c.Findings(cmd.Context(), f) })
-		if err != nil {
-			return fmt.Errorf("list findings: %w", err)
-		}
-		switch *out {
-		case "json":
-			return printJSON(cmd.OutOrStdout(), list)
-		case "csv":
-			return findingCSV(list.Findings).csv(cmd.OutOrStdout())
-		}
-		t := findingTable(list.Findings)
-		if why {
-			t.notes = reasons(list.Findings)
-		}
-		t.print(cmd.OutOrStdout())
-		footer(cmd.ErrOrStderr(), list.Meta, "finding")
 		return nil
 	}
-	return cmd
+	q := answers[query.FindingList]{
+		what: "list findings",
+		ask: func(ctx context.Context, c *client.Client, _ []string) (query.FindingList, error) {
+			return everyFinding(f, func(f query.Filter) (query.FindingList, error) { return c.Findings(ctx, f) })
+		},
+		about: func(l *query.FindingList) query.Meta { return l.Meta },
+		table: func(l *query.FindingList) *table {
+			t := findingTable(l.Findings)
+			if why {
+				t.notes = reasons(l.Findings)
+			}
+			return t
+		},
+		sheet: func(l *query.FindingList) *table { return findingSheet(l.Findings) },
+		items: func(l *query.FindingList) iter.Seq[any] { return each(l.Findings) },
+		talk:  func(w io.Writer, l *query.FindingList) { footer(w, l.Meta, "finding") },
+	}
+	return q.command(cmd)
 }
 
 // pageSize is how many findings one call asks for.
@@ -153,15 +151,15 @@ func reasons(fs []query.Finding) []string {
 	return out
 }
 
-// findingCSV holds every field a spreadsheet user may sort by.
-func findingCSV(fs []query.Finding) *table {
+// findingSheet holds every field a spreadsheet user may sort by.
+func findingSheet(fs []query.Finding) *table {
 	t := &table{}
 	for _, h := range []string{
 		"id", "asset", "asset_name", "vulnerability", "component", "installed", "fixed", "severity", "severity_source", "kev", "epss",
 		"priority", "cycle", "state", "overdue", "awaiting_fix", "arrival", "detected", "available", "clock_start", "due", "days_left",
 		"target", "mitigate_by", "rule", "why", "reason", "closed",
 	} {
-		t.columns = append(t.columns, column{head: h})
+		t.columns = append(t.columns, column{head: h, right: h == "epss" || h == "days_left"})
 	}
 	for i := range fs {
 		f := &fs[i]
@@ -179,29 +177,18 @@ func findingCSV(fs []query.Finding) *table {
 }
 
 func newFindingExplainCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	q := answers[query.Explanation]{
+		what: "explain finding",
+		ask: func(ctx context.Context, c *client.Client, args []string) (query.Explanation, error) {
+			return c.Explain(ctx, args[0])
+		},
+		show: printExplanation,
+	}
+	return q.command(&cobra.Command{
 		Use:   "explain ID",
 		Short: "why a finding stands where it stands: advisory, versions, every candidate deadline, evidence",
 		Args:  cobra.ExactArgs(1),
-	}
-	conn := connectFlags(cmd)
-	out := outputFlag(cmd, "table", "json")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := conn.client()
-		if err != nil {
-			return err
-		}
-		e, err := c.Explain(cmd.Context(), args[0])
-		if err != nil {
-			return fmt.Errorf("explain finding: %w", err)
-		}
-		if *out == "json" {
-			return printJSON(cmd.OutOrStdout(), e)
-		}
-		printExplanation(cmd.OutOrStdout(), &e)
-		return nil
-	}
-	return cmd
+	})
 }
 
 func printExplanation(w io.Writer, e *query.Explanation) {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/patchproof/patchproof/collector/api"
+	"github.com/patchproof/patchproof/collector/client"
+	"github.com/patchproof/patchproof/collector/query"
 	"github.com/patchproof/patchproof/collector/sla"
 	"github.com/patchproof/patchproof/schema"
 )
@@ -21,34 +25,27 @@ func newHostCommand() *cobra.Command {
 }
 
 func newHostListCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "list trusted hosts, and keys that wait for trust", Args: cobra.NoArgs}
-	conn := connectFlags(cmd)
-	out := outputFlag(cmd, "table", "json", "csv")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := conn.client()
-		if err != nil {
-			return err
-		}
-		list, err := c.Hosts(cmd.Context())
-		if err != nil {
-			return fmt.Errorf("list hosts: %w", err)
-		}
-		switch *out {
-		case "json":
-			return printJSON(cmd.OutOrStdout(), list)
-		case "csv":
-			return hostTable(&list).csv(cmd.OutOrStdout())
-		}
-		hostTable(&list).print(cmd.OutOrStdout())
-		if len(list.Pending)+len(list.Assets) == 0 {
-			fmt.Fprintln(cmd.ErrOrStderr(), "patchproof: no host has reported yet; start 'patchproof-agent run' on one")
-		}
-		if len(list.Pending) > 0 {
-			fmt.Fprintln(cmd.ErrOrStderr(), "patchproof: compare a waiting fingerprint with 'patchproof-agent status' on the host, then 'patchproof host trust FINGERPRINT'")
-		}
-		return nil
+	q := answers[api.HostList]{
+		what:  "list hosts",
+		ask:   func(ctx context.Context, c *client.Client, _ []string) (api.HostList, error) { return c.Hosts(ctx) },
+		about: func(l *api.HostList) query.Meta { return l.Meta },
+		table: hostTable,
+		items: func(l *api.HostList) iter.Seq[any] {
+			return both(each(l.Pending), each(l.Assets))
+		},
+		talk: hostTalk,
 	}
-	return cmd
+	return q.command(&cobra.Command{Use: "list", Short: "list trusted hosts, and keys that wait for trust", Args: cobra.NoArgs})
+}
+
+// hostTalk says what to do next.
+func hostTalk(w io.Writer, l *api.HostList) {
+	if len(l.Pending)+len(l.Assets) == 0 {
+		fmt.Fprintln(w, "patchproof: no host has reported yet; start 'patchproof-agent run' on one")
+	}
+	if len(l.Pending) > 0 {
+		fmt.Fprintln(w, "patchproof: compare a waiting fingerprint with 'patchproof-agent status' on the host, then 'patchproof host trust FINGERPRINT'")
+	}
 }
 
 func hostTable(l *api.HostList) *table {
@@ -146,66 +143,14 @@ func checkAttributes(class, exposure, environment string) error {
 
 func newKeyCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "key", Short: "the collector's public keys"}
-	show := &cobra.Command{Use: "show", Short: "print the receipt key that agents pin", Args: cobra.NoArgs}
-	conn := connectFlags(show)
-	out := outputFlag(show, "table", "json")
-	show.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := conn.client()
-		if err != nil {
-			return err
-		}
-		k, err := c.Key(cmd.Context())
-		if err != nil {
-			return fmt.Errorf("show key: %w", err)
-		}
-		if *out == "json" {
-			return printJSON(cmd.OutOrStdout(), k)
-		}
-		w := cmd.OutOrStdout()
-		fmt.Fprintf(w, "receipt_key: %s\n", k.ReceiptKey)
-		fmt.Fprintf(w, "# fingerprint %s\n# evidence log %s\n", k.Fingerprint, clean(k.LogKey))
-		return nil
+	q := answers[api.KeyInfo]{
+		what: "show key",
+		ask:  func(ctx context.Context, c *client.Client, _ []string) (api.KeyInfo, error) { return c.Key(ctx) },
+		show: func(w io.Writer, k *api.KeyInfo) {
+			fmt.Fprintf(w, "receipt_key: %s\n", k.ReceiptKey)
+			fmt.Fprintf(w, "# fingerprint %s\n# evidence log %s\n", k.Fingerprint, clean(k.LogKey))
+		},
 	}
-	cmd.AddCommand(show)
-	return cmd
-}
-
-func newQuarantineCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "quarantine", Short: "what the door refused"}
-	list := &cobra.Command{Use: "list", Short: "list refused envelopes with the reasons", Args: cobra.NoArgs}
-	conn := connectFlags(list)
-	out := outputFlag(list, "table", "json", "csv")
-	list.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := conn.client()
-		if err != nil {
-			return err
-		}
-		q, err := c.Quarantine(cmd.Context())
-		if err != nil {
-			return fmt.Errorf("list quarantine: %w", err)
-		}
-		if *out == "json" {
-			return printJSON(cmd.OutOrStdout(), q)
-		}
-		t := &table{columns: []column{
-			{head: "LAST"},
-			{head: "REASON"},
-			{head: "COUNT", right: true},
-			{head: "ROAD", drop: 3},
-			{head: "KEY", min: 12, drop: 1},
-			{head: "DIGEST", min: 12, drop: 2},
-			{head: "DETAIL", min: 20},
-		}, wrapLast: true}
-		for _, e := range q.Envelopes {
-			t.add(stamp(e.LastAt), e.Reason, strconv.FormatInt(e.Count, 10), e.Road, dash(e.Key), e.Digest, e.Detail)
-		}
-		if *out == "csv" {
-			return t.csv(cmd.OutOrStdout())
-		}
-		t.print(cmd.OutOrStdout())
-		fmt.Fprintf(cmd.ErrOrStderr(), "patchproof: %s refused as of %s\n", plural(q.Count, "envelope"), stamp(q.AsOf))
-		return nil
-	}
-	cmd.AddCommand(list)
+	cmd.AddCommand(q.command(&cobra.Command{Use: "show", Short: "print the receipt key that agents pin", Args: cobra.NoArgs}))
 	return cmd
 }

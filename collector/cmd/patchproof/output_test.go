@@ -90,7 +90,7 @@ func TestTableLeavesOutWhatMattersLeast(t *testing.T) {
 func TestTableBreaksItsLastColumn(t *testing.T) {
 	tb := &table{columns: []column{{head: "N", right: true}, {head: "WHY", min: 8}}, wrapLast: true}
 	var out bytes.Buffer
-	tb.row(&out, []string{"12", "one two three"}, []int{0, 1}, []int{3, 8})
+	tb.row(&out, []string{"12", "one two three"}, []int{0, 1}, []int{3, 8}, true)
 	if got, want := out.String(), " 12  one two\n     three\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

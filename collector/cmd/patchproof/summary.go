@@ -1,40 +1,30 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"iter"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/patchproof/patchproof/collector/client"
 	"github.com/patchproof/patchproof/collector/query"
 )
 
 func newSummaryCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "summary", Short: "the whole estate on one screen", Args: cobra.NoArgs}
-	conn := connectFlags(cmd)
-	out := outputFlag(cmd, "table", "json", "csv")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := conn.client()
-		if err != nil {
-			return err
-		}
-		s, err := c.Summary(cmd.Context())
-		if err != nil {
-			return fmt.Errorf("read summary: %w", err)
-		}
-		switch *out {
-		case "json":
-			return printJSON(cmd.OutOrStdout(), s)
-		case "csv":
-			return severityTable(&s).csv(cmd.OutOrStdout())
-		}
-		printSummary(cmd.OutOrStdout(), &s)
-		return nil
+	q := answers[query.Summary]{
+		what:  "read summary",
+		ask:   func(ctx context.Context, c *client.Client, _ []string) (query.Summary, error) { return c.Summary(ctx) },
+		about: func(s *query.Summary) query.Meta { return s.Meta },
+		show:  printSummary,
+		sheet: severityTable,
+		items: func(s *query.Summary) iter.Seq[any] { return each(s.BySeverity) },
 	}
-	return cmd
+	return q.command(&cobra.Command{Use: "summary", Short: "the whole estate on one screen", Args: cobra.NoArgs})
 }
 
 func severityTable(s *query.Summary) *table {

@@ -25,6 +25,9 @@ type column struct {
 	right bool
 }
 
+// name is what a column is called where programs read it.
+func (c *column) name() string { return strings.ToLower(strings.ReplaceAll(c.head, " ", "_")) }
+
 // table is rows of text under heads, printed as a table or as CSV.
 type table struct {
 	columns []column
@@ -39,6 +42,10 @@ func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
 // gutter is the room between two columns.
 const gutter = "  "
+
+// alignTo is how far a column is aligned where nothing is cut: one long cell
+// sticks out and does not blow up every row.
+const alignTo = 200
 
 // print writes the table. On a terminal it is made to fit, and says which columns
 // that has cost; anywhere else nothing is ever cut or left out.
@@ -61,7 +68,7 @@ func (t *table) print(w io.Writer) {
 	limit := terminalWidth(w)
 	shown, widths := t.layout(natural, limit)
 	for i, r := range rows {
-		t.row(w, r, shown, widths)
+		t.row(w, r, shown, widths, limit > 0)
 		if n := i - 1; n >= 0 && n < len(t.notes) {
 			for _, line := range wrapTo(clean(t.notes[n]), limit-4) {
 				fmt.Fprintf(w, "    %s\n", line)
@@ -86,6 +93,9 @@ func (t *table) layout(natural []int, limit int) (shown, widths []int) {
 		widths = make([]int, len(shown))
 		for i, c := range shown {
 			widths[i] = natural[c]
+			if limit <= 0 {
+				widths[i] = min(natural[c], alignTo)
+			}
 		}
 		if limit <= 0 || t.shrink(shown, widths, limit) {
 			return shown, widths
@@ -133,19 +143,21 @@ func (t *table) hidden(shown []int) []string {
 }
 
 // row writes one row, over several lines when its last cell is broken.
-func (t *table) row(w io.Writer, cells []string, shown, widths []int) {
+func (t *table) row(w io.Writer, cells []string, shown, widths []int, fit bool) {
 	var b strings.Builder
 	last := len(shown) - 1
 	for i, c := range shown {
 		cell := cells[c]
-		if i == last && t.wrapLast {
+		if i == last && t.wrapLast && fit {
 			lines := wrapTo(cell, widths[i])
 			indent := "\n" + strings.Repeat(" ", width(b.String()))
 			b.WriteString(strings.Join(lines, indent))
 			break
 		}
-		cell = cut(cell, widths[i])
-		pad := strings.Repeat(" ", widths[i]-width(cell))
+		if fit {
+			cell = cut(cell, widths[i])
+		}
+		pad := strings.Repeat(" ", max(widths[i]-width(cell), 0))
 		if t.columns[c].right {
 			b.WriteString(pad + cell)
 		} else {
@@ -162,8 +174,8 @@ func (t *table) row(w io.Writer, cells []string, shown, widths []int) {
 func (t *table) csv(w io.Writer) error {
 	cw := csv.NewWriter(w)
 	heads := make([]string, len(t.columns))
-	for i, c := range t.columns {
-		heads[i] = strings.ToLower(strings.ReplaceAll(c.head, " ", "_"))
+	for i := range t.columns {
+		heads[i] = t.columns[i].name()
 	}
 	if err := cw.Write(heads); err != nil {
 		return err

@@ -1,40 +1,32 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"iter"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/patchproof/patchproof/collector/client"
 	"github.com/patchproof/patchproof/collector/query"
 )
 
 func newVulnCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "vuln", Short: "one vulnerability across the estate"}
-	show := &cobra.Command{Use: "show CVE", Short: "who has it, where it is fixed, when it is due", Args: cobra.ExactArgs(1)}
-	conn := connectFlags(show)
-	out := outputFlag(show, "table", "json", "csv")
-	show.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := conn.client()
-		if err != nil {
-			return err
-		}
-		v, err := c.Vulnerability(cmd.Context(), strings.ToUpper(args[0]))
-		if err != nil {
-			return fmt.Errorf("show vulnerability: %w", err)
-		}
-		switch *out {
-		case "json":
-			return printJSON(cmd.OutOrStdout(), v)
-		case "csv":
-			return findingCSV(v.Findings).csv(cmd.OutOrStdout())
-		}
-		printVulnerability(cmd.OutOrStdout(), &v)
-		footer(cmd.ErrOrStderr(), v.Meta, "finding")
-		return nil
+	q := answers[query.Vulnerability]{
+		what: "show vulnerability",
+		ask: func(ctx context.Context, c *client.Client, args []string) (query.Vulnerability, error) {
+			return c.Vulnerability(ctx, strings.ToUpper(args[0]))
+		},
+		about: func(v *query.Vulnerability) query.Meta { return v.Meta },
+		show:  printVulnerability,
+		sheet: func(v *query.Vulnerability) *table { return findingSheet(v.Findings) },
+		items: func(v *query.Vulnerability) iter.Seq[any] { return each(v.Findings) },
+		talk:  func(w io.Writer, v *query.Vulnerability) { footer(w, v.Meta, "finding") },
 	}
-	cmd.AddCommand(show)
+	cmd.AddCommand(q.command(&cobra.Command{Use: "show CVE", Short: "who has it, where it is fixed, when it is due", Args: cobra.ExactArgs(1)}))
 	return cmd
 }
 
