@@ -207,6 +207,7 @@ type (
 	}
 	finding struct {
 		ID            string    `json:"id"`
+		Asset         string    `json:"asset"`
 		AssetName     string    `json:"asset_name"`
 		Vulnerability string    `json:"vulnerability"`
 		Component     string    `json:"component"`
