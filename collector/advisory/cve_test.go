@@ -17,7 +17,7 @@ func TestIsCVE(t *testing.T) {
 		"cve-2024-3094":                 false,
 		"DEBIAN-CVE-2024-3094":          false,
 		"CVE-2024_3094":                 false,
-		"CVE-2024-3094 ":                false,
+		"CVE-2024-3094" + " ":           false,
 		"":                              false,
 	} {
 		if got := advisory.IsCVE(s); got != want {
