@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"archive/zip"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -348,8 +349,22 @@ func answers(t *testing.T, j *job) {
 	if rows := readCSV(t, j.collector.ask("finding", "list", "-o", "csv")); len(rows)-1 != all.Count {
 		t.Errorf("finding list: %d rows as CSV, %d as JSON", len(rows)-1, all.Count)
 	}
-	if lines := strings.Count(j.collector.ask("finding", "list").exits(t, 0).stdout, "\n"); lines-1 != all.Count {
-		t.Errorf("finding list: %d rows as a table, %d as JSON", lines-1, all.Count)
+	if n := strings.Count(j.collector.ask("finding", "list").exits(t, 0).stdout, "\n"); n-1 != all.Count {
+		t.Errorf("finding list: %d rows as a table, %d as JSON", n-1, all.Count)
+	}
+	lines := strings.SplitAfter(j.collector.ask("finding", "list", "-o", "jsonl").exits(t, 0).stdout, "\n")
+	for i, line := range lines[:len(lines)-1] {
+		var f finding
+		if err := json.Unmarshal([]byte(line), &f); err != nil || f.ID != all.Findings[i].ID {
+			t.Errorf("finding list -o jsonl, line %d: %s, %v; want %s", i+1, f.ID, err, all.Findings[i].ID)
+		}
+	}
+	if len(lines)-1 != all.Count {
+		t.Errorf("finding list: %d rows as JSON lines, %d as JSON", len(lines)-1, all.Count)
+	}
+	book := j.collector.ask("finding", "list", "-o", "xlsx").exits(t, 0).stdout
+	if _, err := zip.NewReader(strings.NewReader(book), int64(len(book))); err != nil {
+		t.Errorf("finding list -o xlsx is no workbook: %v", err)
 	}
 	critical := read[findingList](t, j.collector.ask("finding", "list", "--severity", "critical", "-o", "json"))
 	for _, f := range critical.Findings {
