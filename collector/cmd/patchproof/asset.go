@@ -6,6 +6,7 @@ import (
 	"io"
 	"iter"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -107,7 +108,7 @@ func printAsset(w io.Writer, d *query.AssetDetail) {
 	say("open", "%d: %d critical, %d high, %d medium, %d low; %d overdue, %d KEV; %d undetermined", a.Open.Total, a.Open.Critical,
 		a.Open.High, a.Open.Medium, a.Open.Low, a.Open.Overdue, a.Open.KEV, a.Undetermined)
 	for _, g := range a.Gaps {
-		say("gap", "%s: %s %s %s", g.Extractor, g.Kind, g.Path, g.Detail)
+		say("gap", "%s", strings.Join(strings.Fields(g.Extractor+": "+g.Kind+" "+g.Path+" "+g.Detail), " "))
 	}
 	for i, u := range d.Undetermined {
 		if i == shownFindings {
