@@ -48,12 +48,14 @@ func TestCrashTwentyTimes(t *testing.T) {
 	c.ready()
 	states := make([]agentStatus, len(agents))
 	for i, a := range agents {
-		eventually(t, time.Minute, "everything sealed is receipted", func() bool {
+		for end := time.Now().Add(time.Minute); !states[i].settled(); time.Sleep(50 * time.Millisecond) {
 			a.alive()
 			c.alive()
 			states[i] = a.status()
-			return states[i].settled()
-		})
+			if time.Now().After(end) {
+				t.Fatalf("not everything sealed is receipted after a minute\n%s\nagent: %s\ncollector: %s", a.ask("status").stdout, a.tail(), c.tail())
+			}
+		}
 		a.stop()
 	}
 	holdFindings(t, c, len(agents))
