@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -43,6 +44,8 @@ const (
 	retryAfter = 2 * time.Second
 	// maxSets bounds the parsed package sets kept in memory.
 	maxSets = 256
+	// maxReleases bounds the indexes kept in memory.
+	maxReleases = 64
 )
 
 // Store is what assessing needs of the collector's memory.
@@ -116,37 +119,58 @@ func (a *Assessor) Run(ctx context.Context) error {
 	}
 }
 
-// Drain assesses marked assets until none is left, and returns how many it assessed.
+// Drain assesses marked assets until none is left, and returns how many it
+// assessed. An asset that cannot be assessed keeps its mark and holds up nobody
+// else; what was wrong comes back as an error after the others are done.
 func (a *Assessor) Drain(ctx context.Context) (int, error) {
 	done := 0
+	failed := map[string]error{}
 	for {
-		marks, err := a.store.DirtyAssets(ctx, batchSize)
+		marks, err := a.store.DirtyAssets(ctx, batchSize+len(failed))
 		if err != nil {
 			return done, fmt.Errorf("list dirty assets: %w", err)
 		}
+		marks = slices.DeleteFunc(marks, func(m store.Mark) bool { return failed[m.Asset] != nil })
 		if len(marks) == 0 {
-			return done, nil
+			return done, errors.Join(slices.Collect(maps.Values(failed))...)
 		}
-		if err := a.batch(ctx, marks); err != nil {
+		n, err := a.batch(ctx, marks, failed)
+		if err != nil {
 			return done, err
 		}
-		done += len(marks)
+		done += n
 	}
 }
 
-func (a *Assessor) batch(ctx context.Context, marks []store.Mark) error {
+// batch assesses assets and records the outcomes together. Assets that cannot
+// be assessed are added to failed.
+func (a *Assessor) batch(ctx context.Context, marks []store.Mark, failed map[string]error) (int, error) {
 	if err := a.loadPolicy(ctx); err != nil {
-		return err
+		return 0, err
 	}
 	now := a.now().UTC().Truncate(time.Microsecond)
 	outcomes := make([]store.Assessment, 0, len(marks))
 	for _, m := range marks {
 		out, err := a.asset(ctx, m, now)
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
 		if err != nil {
-			return fmt.Errorf("assess asset %s: %w", m.Asset, err)
+			failed[m.Asset] = fmt.Errorf("assess asset %s: %w", m.Asset, err)
+			continue
 		}
 		outcomes = append(outcomes, out)
 	}
+	if len(outcomes) == 0 {
+		return 0, nil
+	}
+	if err := a.record(ctx, outcomes, now); err != nil {
+		return 0, err
+	}
+	return len(outcomes), nil
+}
+
+func (a *Assessor) record(ctx context.Context, outcomes []store.Assessment, now time.Time) error {
 	leaf, err := evidence.AssessmentLeaf(outcomes, a.policy.Digest, now)
 	if err != nil {
 		return err
@@ -287,12 +311,18 @@ func (a *Assessor) indexFor(ctx context.Context, r inventory.Release) (*releaseI
 	for i := range advs {
 		ix.all[advisoryKey{advs[i].Feed, advs[i].ID}] = &advs[i]
 	}
+	if len(a.indexes) >= maxReleases { // what a release is called is the host's word
+		clear(a.indexes)
+	}
 	a.indexes[r] = ix
 	return ix, nil
 }
 
 // set returns a parsed package set; equal sets of different hosts are parsed once.
 func (a *Assessor) set(ctx context.Context, digest string) ([]schema.Package, error) {
+	if digest == "" {
+		return nil, nil // the report has no package part; its gap says why
+	}
 	if ps, ok := a.sets[digest]; ok {
 		return ps, nil
 	}

@@ -381,6 +381,59 @@ func TestUnownedRunningKernelClosesNothing(t *testing.T) {
 	}
 }
 
+func TestReportWithoutPackagesClosesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.feed(opensslAdv)
+	w.report(statement{sequence: 1, packages: []schema.Package{opensslOld}})
+	w.assess()
+	r := store.Report{
+		ID: fmt.Sprintf("%064x", 2), Asset: assetID, Key: w.key, Sequence: 2, CollectedAt: w.clock, ReceivedAt: w.clock,
+		Release: debian12, Raw: []byte("raw 2"), Road: "test",
+		Statement: schema.Report{Sequence: 2, Gaps: []schema.Gap{{Extractor: "dpkg", Kind: schema.GapUnreadable}}},
+	}
+	if _, err := w.st.AcceptReport(t.Context(), r, w.leaf("report")); err != nil {
+		t.Fatal(err)
+	}
+	w.assess()
+	if f := w.only(opensslKey); f.State != finding.Open {
+		t.Errorf("got %s (%s), want open", f.State, f.Reason)
+	}
+}
+
+// TestOneFaultyAssetHoldsUpNobody: an asset whose part is gone keeps its mark,
+// the others are assessed.
+func TestOneFaultyAssetHoldsUpNobody(t *testing.T) {
+	w := newWorld(t)
+	w.feed(opensslAdv)
+	w.report(statement{sequence: 1, packages: []schema.Package{opensslOld}})
+	other := strings.Repeat("cd", 32)
+	if _, err := w.st.TrustKey(t.Context(), store.Asset{ID: "a-0", Name: "broken", Key: other, TrustedAt: start}, w.leaf("trust")); err != nil {
+		t.Fatal(err)
+	}
+	text := "not a package line\n"
+	part := schema.NewPart(schema.PartPackages, text)
+	r := store.Report{
+		ID: strings.Repeat("e", 64), Asset: "a-0", Key: other, Sequence: 1, CollectedAt: w.clock, ReceivedAt: w.clock,
+		Release: debian12, SetDigest: part.Digest, Complete: true, Raw: []byte("raw"), Road: "test",
+		Statement:  schema.Report{Sequence: 1, Parts: []schema.Part{part}},
+		PartsTexts: map[string]string{part.Digest: text},
+	}
+	if _, err := w.st.AcceptReport(t.Context(), r, w.leaf("report")); err != nil {
+		t.Fatal(err)
+	}
+	n, err := w.assessor.Drain(t.Context())
+	if n != 1 || err == nil || !strings.Contains(err.Error(), "a-0") {
+		t.Errorf("got %d assessed and %v, want the sound asset assessed and the other named", n, err)
+	}
+	if f := w.only(opensslKey); f.State != finding.Open {
+		t.Errorf("got %s, want open", f.State)
+	}
+	marks, err := w.st.DirtyAssets(t.Context(), 10)
+	if err != nil || len(marks) != 1 || marks[0].Asset != "a-0" {
+		t.Errorf("got marks %v, %v, want the faulty asset still marked", marks, err)
+	}
+}
+
 func TestKEVListingMovesTheDate(t *testing.T) {
 	w := newWorld(t)
 	w.feed(opensslAdv)
