@@ -108,7 +108,9 @@ func (c *Config) file(path string) error {
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	dec.KnownFields(true)
 	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) { // an empty file is all defaults
-		return err
+		return errors.New(strings.NewReplacer(
+			" not found in type config.Config", " is no setting", " not found in type config.Quarantine", " is no setting of quarantine",
+		).Replace(err.Error()))
 	}
 	if err := dec.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
 		return errors.New("more than one document")

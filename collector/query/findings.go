@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/patchproof/patchproof/collector/finding"
 	"github.com/patchproof/patchproof/collector/store"
@@ -298,5 +300,14 @@ func story(f *finding.Finding, r Finding) []string {
 	if r.Arrival {
 		out = append(out, "Its window had already closed when it was first seen (arrival).")
 	}
-	return append(out, slices.Clone(f.Verdict.Notes)...)
+	for _, n := range f.Verdict.Notes {
+		out = append(out, sentence(n))
+	}
+	return out
+}
+
+// sentence writes a note as a sentence.
+func sentence(note string) string {
+	first, size := utf8.DecodeRuneInString(note)
+	return string(unicode.ToUpper(first)) + strings.TrimSuffix(note[size:], ".") + "."
 }

@@ -44,6 +44,8 @@ type Meta struct {
 	// Policy is the digest of the policy in force.
 	Policy string `json:"policy" doc:"SHA-256 of the policy in force."`
 	Feeds  []Feed `json:"feeds" doc:"Feeds the answer stands on."`
+	// Coverage says how complete the picture behind the answer is.
+	Coverage AssetCounts `json:"coverage"`
 }
 
 // Feed says how fresh one source is.
@@ -78,6 +80,9 @@ func (s *Service) meta(ctx context.Context, at time.Time, count int) (Meta, erro
 		return Meta{}, err
 	}
 	m := Meta{AsOf: at, Count: count, Feeds: feeds}
+	if m.Coverage, err = s.assetCounts(ctx, at); err != nil {
+		return m, err
+	}
 	rec, err := s.Store.CurrentPolicy(ctx)
 	switch {
 	case errors.Is(err, store.ErrNotFound):

@@ -34,6 +34,8 @@ type AssetCounts struct {
 	Uncovered     int `json:"uncovered" doc:"On a release that no feed covers."`
 	WithGaps      int `json:"with_gaps"`
 	PendingKeys   int `json:"pending_keys" doc:"Keys that send reports and are not trusted."`
+	// Waiting assets have news that findings do not show yet.
+	Waiting int `json:"waiting" doc:"Marked for assessment."`
 }
 
 // FindingCounts are disjoint: Within, Overdue and AwaitingFix sum to Running;
@@ -82,13 +84,11 @@ func (s *Service) Summary(ctx context.Context) (Summary, error) {
 		r := row(&rows[i], "", at)
 		out.count(&r)
 	}
-	if out.Assets, err = s.assetCounts(ctx, at); err != nil {
-		return out, err
-	}
 	if out.Undetermined, err = s.Store.CountUndetermined(ctx); err != nil {
 		return out, fmt.Errorf("count undetermined: %w", err)
 	}
 	out.Meta, err = s.meta(ctx, at, len(rows))
+	out.Assets = out.Coverage
 	return out, err
 }
 
@@ -175,5 +175,10 @@ func (s *Service) assetCounts(ctx context.Context, at time.Time) (AssetCounts, e
 		return c, fmt.Errorf("list pending keys: %w", err)
 	}
 	c.PendingKeys = len(pending)
+	marks, err := s.Store.DirtyAssets(ctx, max(len(as), 1))
+	if err != nil {
+		return c, fmt.Errorf("list assets to assess: %w", err)
+	}
+	c.Waiting = len(marks)
 	return c, nil
 }

@@ -273,6 +273,20 @@ func footer(w io.Writer, m query.Meta, noun string) {
 	if len(m.Feeds) == 0 {
 		fmt.Fprintln(w, "patchproof: warning: no feed was ever imported: nothing was judged")
 	}
+	for _, c := range []struct {
+		n    int
+		what string
+	}{
+		{m.Coverage.Waiting, "with news that is not assessed yet"},
+		{m.Coverage.Uncovered, "on a release that no feed covers"},
+		{m.Coverage.WithGaps, "with gaps"},
+		{m.Coverage.Silent, "silent"},
+		{m.Coverage.NeverReported, "that never reported"},
+	} {
+		if c.n > 0 {
+			fmt.Fprintf(w, "patchproof: note: %s %s\n", plural(c.n, "asset"), c.what)
+		}
+	}
 }
 
 func dueWord(f *query.Finding) string {

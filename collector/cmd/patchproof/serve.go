@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -81,10 +82,11 @@ flags, each over the one before; 'patchproof check-config' tells what would hold
 			MaxStream: c.MaxStreamBytes, Quarantine: c.Quarantine.Limits(),
 			Log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})),
 		}
-		if err := server.Run(cmd.Context(), o); err != nil {
-			return fmt.Errorf("serve: %w", err)
+		err = server.Run(cmd.Context(), o)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return withHint(err, "another program listens there; name another address with --http or --nats, port 0 takes a free one")
 		}
-		return nil
+		return err
 	}
 	return cmd
 }

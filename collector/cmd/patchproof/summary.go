@@ -47,6 +47,9 @@ func printSummary(w io.Writer, s *query.Summary) {
 	fmt.Fprintf(w, "As of %s under policy %s\n\n", stamp(s.AsOf), short(s.Policy))
 	fmt.Fprintf(w, "Assets    %d: %d reporting, %d silent, %d never reported\n", a.Total, a.Reporting, a.Silent, a.NeverReported)
 	fmt.Fprintf(w, "          %d with gaps, %d on a release no feed covers\n", a.WithGaps, a.Uncovered)
+	if a.Waiting > 0 {
+		fmt.Fprintf(w, "          %d with news that is not assessed yet\n", a.Waiting)
+	}
 	if a.PendingKeys > 0 {
 		fmt.Fprintf(w, "          %s not trusted yet: patchproof host list\n", plural(a.PendingKeys, "key"))
 	}
