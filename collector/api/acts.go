@@ -8,8 +8,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-const importPath = "/v1/feeds/import"
-
 type trustInput struct {
 	Body TrustRequest
 }
@@ -36,7 +34,7 @@ func (s *server) acts(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "trust-host", Method: http.MethodPost, Path: "/v1/hosts/trust",
 		Summary: "Trust the key with a fingerprint and replay what it sent", DefaultStatus: http.StatusOK,
-		Errors: []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity},
+		Errors: []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity},
 	}, func(ctx context.Context, in *trustInput) (*answer[TrustResult], error) {
 		out, err := s.Operator.TrustHost(ctx, in.Body, tokenName(ctx))
 		if err != nil {
@@ -45,14 +43,14 @@ func (s *server) acts(api huma.API) {
 		return &answer[TrustResult]{Body: out}, nil
 	})
 	huma.Register(api, huma.Operation{
-		OperationID: "import-feed", Method: http.MethodPost, Path: importPath,
+		OperationID: "import-feed", Method: http.MethodPost, Path: "/v1/feeds/import",
 		Summary: "Import a publisher's document: applied, or held with the reason", DefaultStatus: http.StatusOK,
 		RequestBody: &huma.RequestBody{
 			Required: true,
 			Content:  map[string]*huma.MediaType{"application/octet-stream": {Schema: &huma.Schema{Type: "string", Format: "binary"}}},
 		},
 		SkipValidateBody: true,
-		Errors:           []int{http.StatusUnauthorized, http.StatusUnprocessableEntity},
+		Errors:           []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusUnprocessableEntity},
 	}, func(ctx context.Context, in *importInput) (*answer[ImportResult], error) {
 		out, err := s.Operator.ImportFeed(ctx, Upload{Name: in.Name, Body: in.body, Confirm: in.Confirm}, tokenName(ctx))
 		if err != nil {

@@ -2,7 +2,8 @@
 // HTTP, version 1, described by OpenAPI 3.1 at /v1/openapi.json.
 //
 // Invariants:
-//   - Every call carries a named token; its name is logged with the request id.
+//   - Every call carries a named token with the scope its operation declares, in
+//     one table; the name is logged with the request id.
 //   - Errors are problem documents (RFC 9457) without internals: a stranger
 //     learns what was wrong with the request, never what the server is made of.
 //   - Bodies are bounded; unknown query parameters and fields are refused.
@@ -10,18 +11,15 @@ package api
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"errors"
 	"io"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/patchproof/patchproof/collector/access"
 	"github.com/patchproof/patchproof/collector/query"
 	"github.com/patchproof/patchproof/collector/store"
 )
@@ -105,12 +103,13 @@ type KeyInfo struct {
 type Options struct {
 	Query    *query.Service
 	Operator Operator
+	// Access makes and ends tokens; Tokens are those that are let in, within Limits.
+	Access   *access.Keeper
 	Tokens   store.Tokens
+	Limits   access.Limits
 	Evidence store.Evidence
-	// HashToken turns a presented token into what the store keeps.
-	HashToken func(token string) string
-	Now       func() time.Time
-	Log       *slog.Logger
+	Now      func() time.Time
+	Log      *slog.Logger
 	// MaxUpload bounds an uploaded feed, in bytes.
 	MaxUpload int64
 }
@@ -127,7 +126,7 @@ func New(o Options) http.Handler {
 	if o.MaxUpload == 0 {
 		o.MaxUpload = defaultMaxUpload
 	}
-	s := &server{Options: o, log: o.Log.With("component", "api")}
+	s := &server{Options: o, log: o.Log.With("component", "api"), guard: access.NewGuard(o.Tokens, o.Now, o.Limits)}
 	mux := http.NewServeMux()
 	cfg := huma.DefaultConfig("Patchproof", Version)
 	cfg.Info.Description = "What is due when, and why: findings with deadlines, the evidence behind them, and the acts of operators."
@@ -135,79 +134,22 @@ func New(o Options) http.Handler {
 	cfg.CreateHooks = nil // no $schema links in bodies
 	cfg.RejectUnknownQueryParameters = true
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"token": {Type: "http", Scheme: "bearer", Description: "A named token; the first is written to the data directory."},
+		"token": {Type: "http", Scheme: "bearer", Description: "A named token; the first is written to the data directory. An operation names the scope it takes; the scope admin is every scope."},
 	}
-	cfg.Security = []map[string][]string{{"token": {}}}
+	cfg.OnAddOperation = append(cfg.OnAddOperation, declare)
+	cfg.Transformers = append(cfg.Transformers, withRequestID)
 	api := humago.New(mux, cfg)
+	api.UseMiddleware(s.authorize(api))
 	s.questions(api)
 	s.acts(api)
+	s.tokens(api)
+	documentRequestID(api.OpenAPI())
+	mux.HandleFunc("/", s.nothingHere)
 	return s.withRequest(s.withToken(mux))
 }
 
 type server struct {
 	Options
-	log *slog.Logger
-}
-
-type contextKey int
-
-const (
-	keyRequestID contextKey = iota
-	keyTokenName
-)
-
-// withRequest gives every request an id, bounds its body and logs its outcome.
-func (s *server) withRequest(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var raw [8]byte
-		_, _ = rand.Read(raw[:]) // never fails
-		id := hex.EncodeToString(raw[:])
-		limit := int64(maxBody)
-		if r.Method == http.MethodPost && r.URL.Path == importPath {
-			limit = s.MaxUpload
-		}
-		r.Body = http.MaxBytesReader(w, r.Body, limit)
-		h := w.Header()
-		h.Set("X-Request-Id", id)
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Content-Security-Policy", "default-src 'none'")
-		h.Set("Cache-Control", "no-store")
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), keyRequestID, id)))
-	})
-}
-
-// withToken lets a request pass that carries a token we know. The OpenAPI
-// document is public: it says nothing about the estate.
-func (s *server) withToken(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/v1/openapi") {
-			next.ServeHTTP(w, r)
-			return
-		}
-		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		if !ok || token == "" {
-			s.refuse(w, r, http.StatusUnauthorized, "a token is needed: send it as 'Authorization: Bearer TOKEN'")
-			return
-		}
-		t, err := s.Tokens.TokenByHash(r.Context(), s.HashToken(token))
-		switch {
-		case errors.Is(err, store.ErrNotFound):
-			s.refuse(w, r, http.StatusUnauthorized, "the token is not known")
-			return
-		case err != nil:
-			s.log.Error("token lookup failed", "err", err)
-			s.refuse(w, r, http.StatusServiceUnavailable, "tokens cannot be checked now, try again")
-			return
-		}
-		if err := s.Tokens.TouchToken(r.Context(), t.Name, s.Now()); err != nil {
-			s.log.Warn("token use not recorded", "token", t.Name, "err", err)
-		}
-		s.log.Debug("request", "token", t.Name, "method", r.Method, "path", r.URL.Path, "request", r.Context().Value(keyRequestID))
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), keyTokenName, t.Name)))
-	})
-}
-
-func tokenName(ctx context.Context) string {
-	name, _ := ctx.Value(keyTokenName).(string)
-	return name
+	log   *slog.Logger
+	guard *access.Guard
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/patchproof/patchproof/collector/access"
 	"github.com/patchproof/patchproof/collector/api"
 	"github.com/patchproof/patchproof/collector/client"
 	"github.com/patchproof/patchproof/collector/evidence"
@@ -53,13 +54,22 @@ func (o *operator) ImportFeed(_ context.Context, u api.Upload, _ string) ([]api.
 func (o *operator) ReceiptKey() api.KeyInfo { return api.KeyInfo{ReceiptKey: "ab"} }
 
 type fixture struct {
-	srv   *httptest.Server
-	op    *operator
-	token string
-	c     *client.Client
+	srv    *httptest.Server
+	st     *sqlstore.Store
+	op     *operator
+	token  string
+	c      *client.Client
+	clock  time.Time
+	limits access.Limits
+	log    safeLog
 }
 
 func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	return newFixtureWith(t, access.Limits{PerToken: 1e6, TokenBurst: 1e6, PerAddress: 1e6, AddressBurst: 1e6})
+}
+
+func newFixtureWith(t *testing.T, limits access.Limits) *fixture {
 	t.Helper()
 	st, err := sqlstore.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
 	if err != nil {
@@ -74,18 +84,21 @@ func newFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := st.AddToken(t.Context(), store.Token{Name: "first", Hash: hash, CreatedAt: now}, leaf); err != nil {
+	if err := st.AddToken(t.Context(), store.Token{Name: "first", Hash: hash, CreatedAt: now, Scopes: []string{"admin"}}, leaf); err != nil {
 		t.Fatal(err)
 	}
-	clock := func() time.Time { return now }
-	op := &operator{}
+	f := &fixture{clock: now, limits: limits, token: token, st: st, op: &operator{}}
+	clock := func() time.Time { return f.clock }
+	op := f.op
 	h := api.New(api.Options{
-		Query: &query.Service{Store: st, Now: clock}, Operator: op, Tokens: st, Evidence: st,
-		HashToken: trust.HashToken, Now: clock, Log: slog.New(slog.DiscardHandler), MaxUpload: 1 << 10,
+		Query: &query.Service{Store: st, Now: clock}, Operator: op, Evidence: st,
+		Access: &access.Keeper{Store: st, Now: clock}, Tokens: st, Limits: f.limits,
+		Now: clock, Log: slog.New(slog.NewTextHandler(&f.log, &slog.HandlerOptions{Level: slog.LevelDebug})), MaxUpload: 1 << 10,
 	})
 	srv := httptest.NewServer(h)
 	t.Cleanup(srv.Close)
-	return &fixture{srv: srv, op: op, token: token, c: &client.Client{URL: srv.URL, Token: token}}
+	f.srv, f.c = srv, &client.Client{URL: srv.URL, Token: token}
+	return f
 }
 
 // get returns status, content type and body of a call with a token.

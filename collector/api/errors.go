@@ -33,14 +33,38 @@ func (s *server) fail(ctx context.Context, err error) error {
 	case errors.Is(err, store.ErrExists), errors.Is(err, store.ErrConflict):
 		return huma.Error409Conflict(err.Error())
 	}
-	id := ctx.Value(keyRequestID)
+	id := useOf(ctx).id
 	s.log.Error("request failed", "request", id, "err", err)
-	return huma.Error500InternalServerError(fmt.Sprintf("the collector could not answer; its log tells more under request %v", id))
+	return huma.Error500InternalServerError(fmt.Sprintf("the collector could not answer; its log tells more under request %s", id))
 }
 
 // refuse answers outside huma, in the same form.
-func (s *server) refuse(w http.ResponseWriter, _ *http.Request, status int, detail string) {
+func (s *server) refuse(w http.ResponseWriter, r *http.Request, status int, detail string) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(huma.ErrorModel{Status: status, Title: http.StatusText(status), Detail: detail})
+	_ = json.NewEncoder(w).Encode(problem{
+		ErrorModel: &huma.ErrorModel{Status: status, Title: http.StatusText(status), Detail: detail},
+		RequestID:  useOf(r.Context()).id,
+	})
+}
+
+// problem is a problem document with the member to quote when asking about it.
+type problem struct {
+	*huma.ErrorModel
+	RequestID string `json:"request_id"`
+}
+
+// withRequestID adds the request's id to every problem document.
+func withRequestID(ctx huma.Context, _ string, v any) (any, error) {
+	if e, ok := v.(*huma.ErrorModel); ok {
+		return problem{ErrorModel: e, RequestID: useOf(ctx.Context()).id}, nil
+	}
+	return v, nil
+}
+
+// documentRequestID tells of it in the OpenAPI document.
+func documentRequestID(doc *huma.OpenAPI) {
+	if e := doc.Components.Schemas.Map()["ErrorModel"]; e != nil {
+		e.Properties["request_id"] = &huma.Schema{Type: huma.TypeString, Description: "Names the request in the collector's log."}
+	}
 }

@@ -23,7 +23,7 @@ type answer[T any] struct{ Body T }
 func get[I, O any](s *server, api huma.API, path, id, summary string, f func(context.Context, *I) (O, error)) {
 	huma.Register(api, huma.Operation{
 		OperationID: id, Method: http.MethodGet, Path: path, Summary: summary,
-		Errors: []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusUnprocessableEntity},
+		Errors: []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusTooManyRequests},
 	}, func(ctx context.Context, in *I) (*answer[O], error) {
 		out, err := f(ctx, in)
 		if err != nil {
@@ -124,7 +124,7 @@ func (s *server) questions(api huma.API) {
 	get(s, api, "/v1/feeds", "list-feeds", "What is held of every feed, how old, and what it covers",
 		func(ctx context.Context, _ *none) (FeedList, error) {
 			feeds, err := s.Query.Feeds(ctx)
-			return FeedList{AsOf: s.Now().UTC().Truncate(time.Second), Feeds: feeds}, err
+			return FeedList{AsOf: s.asOf(), Feeds: feeds}, err
 		})
 	get(s, api, "/v1/key", "show-key", "The receipt key agents pin",
 		func(context.Context, *none) (KeyInfo, error) { return s.Operator.ReceiptKey(), nil })
@@ -148,7 +148,7 @@ func (s *server) quarantine(ctx context.Context, _ *none) (QuarantineList, error
 	if err != nil {
 		return QuarantineList{}, err
 	}
-	out := QuarantineList{AsOf: s.Now().UTC().Truncate(time.Second), Count: len(rows), Envelopes: []Quarantine{}}
+	out := QuarantineList{AsOf: s.asOf(), Count: len(rows), Envelopes: []Quarantine{}}
 	for _, q := range rows {
 		out.Envelopes = append(out.Envelopes, Quarantine{
 			Digest: q.Digest, Key: q.Key, Reason: q.Reason, Detail: q.Detail, Road: q.Road,

@@ -123,6 +123,9 @@ func (a *Assessor) Run(ctx context.Context) error {
 // assessed. An asset that cannot be assessed keeps its mark and holds up nobody
 // else; what was wrong comes back as an error after the others are done.
 func (a *Assessor) Drain(ctx context.Context) (int, error) {
+	if err := a.enforce(ctx); err != nil {
+		return 0, err
+	}
 	done := 0
 	failed := map[string]error{}
 	for {
@@ -145,10 +148,10 @@ func (a *Assessor) Drain(ctx context.Context) (int, error) {
 // batch assesses assets and records the outcomes together. Assets that cannot
 // be assessed are added to failed.
 func (a *Assessor) batch(ctx context.Context, marks []store.Mark, failed map[string]error) (int, error) {
-	if err := a.loadPolicy(ctx); err != nil {
+	now := a.now().UTC().Truncate(time.Microsecond)
+	if err := a.loadPolicy(ctx, now); err != nil {
 		return 0, err
 	}
-	now := a.now().UTC().Truncate(time.Microsecond)
 	outcomes := make([]store.Assessment, 0, len(marks))
 	for _, m := range marks {
 		out, err := a.asset(ctx, m, now)
@@ -341,8 +344,28 @@ func (a *Assessor) set(ctx context.Context, digest string) ([]schema.Package, er
 	return ps, nil
 }
 
-func (a *Assessor) loadPolicy(ctx context.Context) error {
-	rec, err := a.store.CurrentPolicy(ctx)
+// enforce marks every asset when another policy has come into force.
+func (a *Assessor) enforce(ctx context.Context) error {
+	rec, err := a.store.PolicyInForce(ctx, a.now())
+	if errors.Is(err, store.ErrNotFound) {
+		return nil // without a policy nothing is assessed, and assessing says so
+	}
+	if err != nil {
+		return fmt.Errorf("read the policy in force: %w", err)
+	}
+	first, err := a.store.EnforcePolicy(ctx, rec.Leaf)
+	if err != nil {
+		return err
+	}
+	if first {
+		a.log.Info("policy came into force", "digest", rec.Digest, "effective_at", rec.EffectiveAt)
+	}
+	return nil
+}
+
+// loadPolicy takes the policy in force at an instant.
+func (a *Assessor) loadPolicy(ctx context.Context, at time.Time) error {
+	rec, err := a.store.PolicyInForce(ctx, at)
 	if err != nil {
 		return fmt.Errorf("load policy: %w", err)
 	}

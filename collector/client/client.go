@@ -34,7 +34,7 @@ type Problem struct {
 	Status    int    `json:"status"`
 	Title     string `json:"title"`
 	Detail    string `json:"detail"`
-	RequestID string `json:"-"`
+	RequestID string `json:"request_id"`
 	Errors    []struct {
 		Message  string `json:"message"`
 		Location string `json:"location"`
@@ -136,11 +136,7 @@ func (c *Client) Checkpoint(ctx context.Context) (api.CheckpointInfo, error) {
 
 // TrustHost trusts a key by its fingerprint.
 func (c *Client) TrustHost(ctx context.Context, r api.TrustRequest) (api.TrustResult, error) {
-	body, err := json.Marshal(r)
-	if err != nil {
-		return api.TrustResult{}, fmt.Errorf("encode request: %w", err)
-	}
-	return call[api.TrustResult](ctx, c, http.MethodPost, "/v1/hosts/trust", nil, "application/json", bytes.NewReader(body))
+	return post[api.TrustResult](ctx, c, "/v1/hosts/trust", r)
 }
 
 // ImportFeed uploads a publisher's document.
@@ -154,6 +150,16 @@ func (c *Client) ImportFeed(ctx context.Context, name string, body io.Reader, co
 
 func get[T any](ctx context.Context, c *Client, path string, q url.Values) (T, error) {
 	return call[T](ctx, c, http.MethodGet, path, q, "", nil)
+}
+
+// post sends a request as JSON.
+func post[T any](ctx context.Context, c *Client, path string, request any) (T, error) {
+	body, err := json.Marshal(request)
+	if err != nil {
+		var none T
+		return none, fmt.Errorf("encode request: %w", err)
+	}
+	return call[T](ctx, c, http.MethodPost, path, nil, "application/json", bytes.NewReader(body))
 }
 
 func call[T any](ctx context.Context, c *Client, method, path string, q url.Values, contentType string, body io.Reader) (T, error) {

@@ -29,6 +29,7 @@ const (
 	KindAssessment = "assessment"
 	KindPolicy     = "policy"
 	KindToken      = "token"
+	KindTokenEnd   = "token_revoked"
 	KindLogEpoch   = "log_epoch"
 )
 
@@ -277,11 +278,21 @@ type PolicyBody struct {
 	// Source is the SHA-256 (hex) of the policy file.
 	Source string `json:"source_sha256"`
 	By     string `json:"by,omitempty"`
+	// EffectiveAt is when it comes into force; older leaves do not say it, and mean
+	// their own instant.
+	EffectiveAt time.Time `json:"effective_at,omitzero"`
+	// Looser are the cells that were made looser than those of the policy it
+	// replaces; By knew of them.
+	Looser []store.LooserCell `json:"looser,omitempty"`
 }
 
 // PolicyLeaf makes the leaf of an applied policy.
 func PolicyLeaf(p store.PolicyRecord, by string) (store.Leaf, error) {
-	return LeafFor(KindPolicy, p.AppliedAt, PolicyBody{Digest: p.Digest, Source: sha256Hex(p.Source), By: by})
+	body := PolicyBody{Digest: p.Digest, Source: sha256Hex(p.Source), By: by, EffectiveAt: instant(p.EffectiveAt), Looser: p.Looser}
+	if p.EffectiveAt.IsZero() {
+		body.EffectiveAt = instant(p.AppliedAt)
+	}
+	return LeafFor(KindPolicy, p.AppliedAt, body)
 }
 
 // TokenBody is the body of a token leaf.
@@ -290,11 +301,29 @@ type TokenBody struct {
 	// Hash is the token's SHA-256 (hex), as the store keeps it.
 	Hash string `json:"hash"`
 	By   string `json:"by,omitempty"`
+	// Scopes are what it may do; older leaves do not say it, and mean everything.
+	Scopes    []string  `json:"scopes,omitempty"`
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
 }
 
 // TokenLeaf makes the leaf of a new API token.
 func TokenLeaf(t store.Token, by string) (store.Leaf, error) {
-	return LeafFor(KindToken, t.CreatedAt, TokenBody{Name: t.Name, Hash: t.Hash, By: by})
+	body := TokenBody{Name: t.Name, Hash: t.Hash, By: by, Scopes: t.Scopes}
+	if !t.ExpiresAt.IsZero() {
+		body.ExpiresAt = instant(t.ExpiresAt)
+	}
+	return LeafFor(KindToken, t.CreatedAt, body)
+}
+
+// TokenEndBody is the body of a token_revoked leaf.
+type TokenEndBody struct {
+	Name string `json:"name"`
+	By   string `json:"by,omitempty"`
+}
+
+// TokenEndLeaf makes the leaf of a token that somebody revoked.
+func TokenEndLeaf(name, by string, at time.Time) (store.Leaf, error) {
+	return LeafFor(KindTokenEnd, at, TokenEndBody{Name: name, By: by})
 }
 
 // EpochBody is the body of a log_epoch leaf: why the log took a new epoch.

@@ -257,16 +257,20 @@ func (s *scene) acts() {
 	ctx := s.t.Context()
 	at := store.Attributes{Class: sla.Compute, Exposure: sla.Internet, Environment: sla.Production, Core: true, Owner: "team <a>"}
 	must[int64](s.t)(s.store.SetAttributes(ctx, "A2", "renamed", at, s.leaf(evidence.AttributesLeaf("A2", "renamed", at, "cli", now))))
-	p := store.PolicyRecord{Digest: "policy-digest", Source: []byte("policy: yes\n"), AppliedAt: now}
+	p := store.PolicyRecord{
+		Digest: "policy-digest", Source: []byte("policy: yes\n"), AppliedAt: now, EffectiveAt: now.Add(time.Hour), By: "cli",
+		Looser: []store.LooserCell{{Path: "kev.mitigate_hours", From: "24 hours", To: "48 hours"}},
+	}
 	must[int64](s.t)(s.store.ApplyPolicy(ctx, p, s.leaf(evidence.PolicyLeaf(p, "cli"))))
 	_, hash, err := trust.NewToken()
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	tok := store.Token{Name: "admin", Hash: hash, CreatedAt: now}
+	tok := store.Token{Name: "admin", Hash: hash, CreatedAt: now, CreatedBy: "first start", Scopes: []string{"read", "operate"}, ExpiresAt: now.Add(time.Hour)}
 	if err := s.store.AddToken(ctx, tok, s.leaf(evidence.TokenLeaf(tok, "first start"))); err != nil {
 		s.t.Fatal(err)
 	}
+	must[int64](s.t)(s.store.RevokeToken(ctx, "admin", "cli", now, s.leaf(evidence.TokenEndLeaf("admin", "cli", now))))
 	b := advisory.Batch{Feed: advisory.Feed{Name: "kev", Kind: "kev"}, Snapshot: true, Digest: "d"}
 	must[store.Applied](s.t)(s.store.ApplyBatch(ctx, b, now, s.leaf(evidence.FeedLeaf(b, false, now))))
 	o := advisory.Batch{Feed: advisory.Feed{Name: "osv:Debian", Kind: "osv"}, Snapshot: true, Digest: "d3", Advisories: []advisory.Advisory{

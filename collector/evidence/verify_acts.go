@@ -1,7 +1,6 @@
 package evidence
 
 import (
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -13,8 +12,8 @@ import (
 type said struct {
 	keys       map[string]string // key -> asset
 	attributes map[string]AttributesBody
-	tokens     map[string]string // name -> hash
-	policy     *PolicyBody
+	tokens     map[string]store.Token       // as the row has to be
+	policies   map[int64]store.PolicyRecord // by leaf, with the source's digest as its source
 	epochs     []epochLeaf
 	// transport holds the transport keys an asset's reports name.
 	transport map[string][]string
@@ -26,7 +25,7 @@ type epochLeaf struct {
 }
 
 func newSaid() said {
-	return said{keys: map[string]string{}, attributes: map[string]AttributesBody{}, tokens: map[string]string{}, transport: map[string][]string{}}
+	return said{keys: map[string]string{}, attributes: map[string]AttributesBody{}, tokens: map[string]store.Token{}, policies: map[int64]store.PolicyRecord{}, transport: map[string][]string{}}
 }
 
 // epochAt is the epoch of a log of some size. The first is 1.
@@ -58,14 +57,11 @@ func (s *said) read(l store.Leaf, r *run) error {
 		}
 		s.attributes[b.Asset] = b
 	case KindToken:
-		var b TokenBody
-		if err := openLeaf(l, &b); err != nil {
-			return err
-		}
-		s.tokens[b.Name] = b.Hash
+		return s.token(l)
+	case KindTokenEnd:
+		return s.tokenEnd(l)
 	case KindPolicy:
-		s.policy = new(PolicyBody)
-		return openLeaf(l, s.policy)
+		return s.policy(l)
 	case KindLogEpoch:
 		e := epochLeaf{leaf: l.Index}
 		if err := openLeaf(l, &e.EpochBody); err != nil {
@@ -143,39 +139,9 @@ func (r *run) acts() error {
 	for id := range r.said.attributes {
 		r.problem("host "+id, "it was trusted and has no row: it was removed")
 	}
-	for _, step := range []func() error{r.checkPolicy, r.checkTokens, r.checkFindings, r.checkAdvisories} {
+	for _, step := range []func() error{r.checkPolicies, r.checkTokens, r.checkFindings, r.checkAdvisories} {
 		if err := step(); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-func (r *run) checkPolicy() error {
-	p, err := r.Store.CurrentPolicy(r.ctx)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		if r.said.policy != nil {
-			r.problem("policy", "policy %s was applied and has no row: it was removed", r.said.policy.Digest)
-		}
-	case err != nil:
-		return r.fault("policy", err)
-	case r.said.policy == nil:
-		r.problem("policy", "no leaf says that policy %s was applied", p.Digest)
-	case r.said.policy.Digest != p.Digest || r.said.policy.Source != sha256Hex(p.Source):
-		r.problem("policy", "policy %s is not the one that was last applied, %s", p.Digest, r.said.policy.Digest)
-	}
-	return nil
-}
-
-func (r *run) checkTokens() error {
-	tokens, err := r.Store.Tokens(r.ctx)
-	if err != nil {
-		return r.fault("tokens", err)
-	}
-	for _, t := range tokens {
-		if r.said.tokens[t.Name] != t.Hash {
-			r.problem("token "+t.Name, "no leaf says that it was made")
 		}
 	}
 	return nil

@@ -116,8 +116,8 @@ var covered = map[string][]string{
 	"tree_hash":        {"idx", "hash"},
 	"log_state":        {"origin", "epoch"},
 	"asset":            {"id", "name", "key", "transport_key", "attributes", "head"},
-	"policy":           {"digest", "source"},
-	"token":            {"name", "hash"},
+	"policy":           {"leaf", "digest", "source", "applied_at", "effective_at", "applied_by", "looser"},
+	"token":            {"name", "hash", "scopes", "created_at", "created_by", "expires_at", "revoked_at", "revoked_by"},
 	"finding":          {"id", "leaf", "asset", "vulnerability", "component", "state", "severity", "kev", "order_running", "order_due", "order_priority", "order_severity", "order_kev"},
 	"finding_version":  {"id", "leaf", "body"},
 	"advisory_version": {"id", "digest", "body"},
@@ -271,7 +271,7 @@ func edit(rng *rand.Rand, old any) any {
 
 func TestVerifyDetectsEveryDeletedRow(t *testing.T) {
 	t.Parallel()
-	for _, table := range []string{"leaf", "report", "part", "checkpoint", "tree_hash", "asset", "finding", "finding_version", "policy", "advisory_version"} {
+	for _, table := range []string{"leaf", "report", "part", "checkpoint", "tree_hash", "asset", "finding", "finding_version", "policy", "token", "advisory_version"} {
 		t.Run(table, func(t *testing.T) {
 			t.Parallel()
 			s := whole(t)

@@ -83,7 +83,7 @@ func (s *Service) meta(ctx context.Context, at time.Time, count int) (Meta, erro
 	if m.Coverage, err = s.assetCounts(ctx, at); err != nil {
 		return m, err
 	}
-	rec, err := s.Store.CurrentPolicy(ctx)
+	rec, err := s.Store.PolicyInForce(ctx, at)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 	case err != nil:

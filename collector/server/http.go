@@ -11,9 +11,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/patchproof/patchproof/collector/access"
 	"github.com/patchproof/patchproof/collector/api"
 	"github.com/patchproof/patchproof/collector/query"
-	"github.com/patchproof/patchproof/collector/trust"
 )
 
 const (
@@ -36,7 +36,8 @@ func (c *collector) handler() http.Handler {
 	mux.Handle("/v1/", api.New(api.Options{
 		Query:    &query.Service{Store: c.store, Now: c.o.Now},
 		Operator: &operator{door: c.door, importer: c.importer, keys: c.keys, incoming: c.data.incoming(), wake: c.assessor.Wake},
-		Tokens:   c.store, Evidence: c.store, HashToken: trust.HashToken, Now: c.o.Now, Log: c.o.Log,
+		Access:   &access.Keeper{Store: c.store, Now: c.o.Now},
+		Tokens:   c.store, Evidence: c.store, Now: c.o.Now, Log: c.o.Log,
 	}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		plain(w, http.StatusOK, "ok\n")

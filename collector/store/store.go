@@ -430,28 +430,67 @@ type Token struct {
 	Name      string
 	Hash      string // SHA-256 (hex)
 	CreatedAt time.Time
+	CreatedBy string
+	// Scopes say what it may do; without any it may do nothing.
+	Scopes []string
+	// ExpiresAt is its end, zero for none. RevokedAt is when somebody ended it for
+	// good, zero while nobody has.
+	ExpiresAt time.Time
+	RevokedAt time.Time
+	RevokedBy string
 	LastUsed  time.Time
 }
 
-// Tokens keeps API tokens.
+// Tokens keeps API tokens. A revoked one stays: its name is in evidence, and is
+// never given to another.
 type Tokens interface {
+	// AddToken records a token with its leaf; ErrExists when the name or the hash
+	// is taken.
 	AddToken(ctx context.Context, t Token, leaf Leaf) error
+	// RevokeToken ends a token for good, with its leaf; ErrNotFound when there is
+	// none of the name, ErrConflict when it was revoked before.
+	RevokeToken(ctx context.Context, name, by string, at time.Time, leaf Leaf) (int64, error)
+	// TokenByHash finds a token, also one that has ended.
 	TokenByHash(ctx context.Context, hash string) (Token, error)
+	// Tokens lists all by name.
 	Tokens(ctx context.Context) ([]Token, error)
 	TouchToken(ctx context.Context, name string, at time.Time) error
 }
 
 // PolicyRecord is a policy as applied.
 type PolicyRecord struct {
+	Leaf      int64
 	Digest    string
 	Source    []byte // the YAML file
 	AppliedAt time.Time
+	// EffectiveAt is when it comes into force, AppliedAt when zero; never before.
+	EffectiveAt time.Time
+	By          string
+	// Looser are the cells that were made looser knowingly, with what they replace.
+	Looser []LooserCell
 }
 
-// Policies keeps applied policies.
+// LooserCell is a cell of a policy that can give a later date than the one it replaces.
+type LooserCell struct {
+	Path string `json:"path"`
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+// Policies keeps applied policies. Of those that are effective at an instant, the
+// one with the latest effective instant is in force, of equal ones the one
+// applied last: a function of the history alone.
 type Policies interface {
-	// ApplyPolicy records a policy with its leaf and marks every asset.
+	// ApplyPolicy records a policy with its leaf, and marks every asset when it is
+	// effective at once.
 	ApplyPolicy(ctx context.Context, p PolicyRecord, leaf Leaf) (int64, error)
-	// CurrentPolicy returns the newest; ErrNotFound before the first.
-	CurrentPolicy(ctx context.Context) (PolicyRecord, error)
+	// PolicyInForce returns the policy in force at an instant; ErrNotFound before
+	// the first.
+	PolicyInForce(ctx context.Context, at time.Time) (PolicyRecord, error)
+	// PolicyHistory returns every policy that was applied, in order of leaves.
+	PolicyHistory(ctx context.Context) ([]PolicyRecord, error)
+	// EnforcePolicy marks every asset for the policy that a leaf applied, unless
+	// that was done before; first says whether it was done now. ErrNotFound when
+	// the leaf is no policy's.
+	EnforcePolicy(ctx context.Context, leaf int64) (first bool, err error)
 }

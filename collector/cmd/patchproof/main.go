@@ -107,6 +107,8 @@ func problemHint(p *client.Problem) string {
 	switch p.Status {
 	case 401:
 		return "give a token with --token-file; the first one is in the data directory's file 'token'"
+	case 403:
+		return "use a token that has the scope; 'patchproof token create' makes one"
 	case 404:
 		return "list what there is: 'patchproof asset list', 'patchproof finding list'"
 	default:
@@ -136,7 +138,7 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(
 		newServeCommand(), newCheckConfigCommand(), newHostCommand(), newKeyCommand(), newFeedCommand(), newFindingCommand(), newAssetCommand(),
 		newVulnCommand(), newSummaryCommand(), newQuarantineCommand(), newEvidenceCommand(),
-		newMatchCommand(), newSLACommand(), newPolicyCommand(),
+		newMatchCommand(), newSLACommand(), newPolicyCommand(), newTokenCommand(),
 	)
 	root.Args = cobra.ArbitraryArgs // or cobra refuses an unknown command itself, with status 1
 	strictArgs(root)

@@ -148,10 +148,10 @@ func (r assetRow) asset() (store.Asset, error) {
 		ID: r.ID, Name: r.Name, Key: r.Key, TransportKey: r.TransportKey, TrustedAt: instant(r.TrustedAt),
 		AssessedSequence: uint64(r.AssessedSequence), Refold: r.Refold, AssessedAt: instant(r.AssessedAt), Covered: r.Covered,
 	}
-	err := errors.Join(fromJSON(r.Attributes, &a.Attributes), fromJSON(r.Gaps, &a.Gaps))
+	err := errors.Join(fromJSONStrict(r.Attributes, &a.Attributes), fromJSON(r.Gaps, &a.Gaps))
 	if r.Head != nil {
 		a.Head = new(store.Head)
-		err = errors.Join(err, fromJSON(*r.Head, a.Head))
+		err = errors.Join(err, fromJSONStrict(*r.Head, a.Head))
 	}
 	if err != nil {
 		return a, fmt.Errorf("asset %s: %w", r.ID, err)

@@ -161,7 +161,8 @@ CREATE TABLE policy (
     digest     TEXT NOT NULL,
     source     BLOB NOT NULL,
     applied_at INTEGER NOT NULL
-) STRICT;
+, effective_at INTEGER NOT NULL DEFAULT 0, applied_by TEXT NOT NULL DEFAULT '', looser TEXT NOT NULL DEFAULT '[]', marked INTEGER NOT NULL DEFAULT 1) STRICT;
+CREATE INDEX policy_effective ON policy (effective_at, leaf);
 CREATE TABLE quarantine (
     digest   TEXT PRIMARY KEY,
     key      TEXT NOT NULL,
@@ -221,7 +222,7 @@ CREATE TABLE token (
     hash       TEXT NOT NULL UNIQUE,
     created_at INTEGER NOT NULL,
     last_used  INTEGER NOT NULL
-) STRICT;
+, scopes TEXT NOT NULL DEFAULT 'admin', created_by TEXT NOT NULL DEFAULT '', expires_at INTEGER, revoked_at INTEGER, revoked_by TEXT NOT NULL DEFAULT '') STRICT;
 CREATE TABLE tree_hash (
     idx  INTEGER PRIMARY KEY CHECK (idx >= 0),
     hash BLOB NOT NULL CHECK (length(hash) = 32)

@@ -1,0 +1,72 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/patchproof/patchproof/collector/access"
+)
+
+// operation is what a caller needs for an operation, and may send.
+type operation struct {
+	scope access.Scope
+	// body bounds what is read of the request, maxBody when zero.
+	body int64
+}
+
+// operations names every operation by its id. One that is not here is refused to
+// everybody.
+var operations = map[string]operation{
+	"summary":            {scope: access.Read},
+	"list-findings":      {scope: access.Read},
+	"explain-finding":    {scope: access.Read},
+	"list-assets":        {scope: access.Read},
+	"show-asset":         {scope: access.Read},
+	"show-vulnerability": {scope: access.Read},
+	"list-hosts":         {scope: access.Read},
+	"list-quarantine":    {scope: access.Read},
+	"list-feeds":         {scope: access.Read},
+	"show-key":           {scope: access.Read},
+	"show-checkpoint":    {scope: access.Read},
+
+	"trust-host":  {scope: access.Operate},
+	"import-feed": {scope: access.Operate}, // its body is a stream, bounded by Options.MaxUpload
+
+	"list-tokens":  {scope: access.Admin},
+	"create-token": {scope: access.Admin},
+	"revoke-token": {scope: access.Admin},
+}
+
+// declare writes into the OpenAPI document what an operation needs.
+func declare(_ *huma.OpenAPI, op *huma.Operation) {
+	o := operations[op.OperationID]
+	op.MaxBodyBytes = o.body
+	if o.body == 0 {
+		op.MaxBodyBytes = maxBody
+	}
+	need := []string{}
+	if o.scope != "" {
+		need = append(need, string(o.scope))
+	}
+	op.Security = []map[string][]string{{"token": need}}
+}
+
+// authorize lets a request pass whose token has the operation's scope.
+func (s *server) authorize(api huma.API) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		id := ctx.Operation().OperationID
+		o, u := operations[id], useOf(ctx.Context())
+		u.act = o.scope != access.Read
+		if o.scope == "" {
+			s.log.Error("operation without a scope", "operation", id)
+			_ = huma.WriteErr(api, ctx, http.StatusForbidden, "nobody may do this: it declares no scope")
+			return
+		}
+		if !access.Allows(u.token, o.scope) {
+			_ = huma.WriteErr(api, ctx, http.StatusForbidden, "the token "+u.token.Name+" lacks the scope "+string(o.scope))
+			return
+		}
+		next(ctx)
+	}
+}
