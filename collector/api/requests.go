@@ -28,9 +28,12 @@ type use struct {
 	status int
 }
 
-// useOf is the use of a request's context; a context of no request has an empty one.
-func useOf(ctx context.Context) *use {
-	if u, ok := ctx.Value(keyUse).(*use); ok {
+// useOf is the use of a request's context; a context of no request has an empty
+// one, which may do nothing.
+func useOf(ctx context.Context) *use { return asUse(ctx.Value(keyUse)) }
+
+func asUse(value any) *use {
+	if u, ok := value.(*use); ok {
 		return u
 	}
 	return &use{}
@@ -61,14 +64,12 @@ func (w *statusWriter) Write(b []byte) (int, error) {
 // Unwrap lets http.ResponseController reach the connection.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// withRequest gives every request an id, bounds its body and logs its outcome.
+// withRequest gives every request an id and logs its outcome.
 func (s *server) withRequest(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var raw [8]byte
 		_, _ = rand.Read(raw[:]) // never fails
 		u := &use{id: hex.EncodeToString(raw[:]), act: true}
-		// Operations read less than this; the largest reads a feed.
-		r.Body = http.MaxBytesReader(w, r.Body, s.MaxUpload)
 		h := w.Header()
 		h.Set("X-Request-Id", u.id)
 		h.Set("X-Content-Type-Options", "nosniff")

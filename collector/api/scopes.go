@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/patchproof/patchproof/collector/access"
 )
@@ -13,6 +14,15 @@ type operation struct {
 	scope access.Scope
 	// body bounds what is read of the request, maxBody when zero.
 	body int64
+	// stream: the body is not held in memory, and bounded by Options.MaxUpload.
+	stream bool
+}
+
+func (o operation) limit() int64 {
+	if o.body == 0 {
+		return maxBody
+	}
+	return o.body
 }
 
 // operations names every operation by its id. One that is not here is refused to
@@ -31,7 +41,7 @@ var operations = map[string]operation{
 	"show-checkpoint":    {scope: access.Read},
 
 	"trust-host":  {scope: access.Operate},
-	"import-feed": {scope: access.Operate}, // its body is a stream, bounded by Options.MaxUpload
+	"import-feed": {scope: access.Operate, stream: true},
 
 	"list-tokens":  {scope: access.Admin},
 	"create-token": {scope: access.Admin},
@@ -41,10 +51,7 @@ var operations = map[string]operation{
 // declare writes into the OpenAPI document what an operation needs.
 func declare(_ *huma.OpenAPI, op *huma.Operation) {
 	o := operations[op.OperationID]
-	op.MaxBodyBytes = o.body
-	if o.body == 0 {
-		op.MaxBodyBytes = maxBody
-	}
+	op.MaxBodyBytes = o.limit()
 	need := []string{}
 	if o.scope != "" {
 		need = append(need, string(o.scope))
@@ -52,11 +59,12 @@ func declare(_ *huma.OpenAPI, op *huma.Operation) {
 	op.Security = []map[string][]string{{"token": need}}
 }
 
-// authorize lets a request pass whose token has the operation's scope.
+// authorize lets a request pass whose token has the operation's scope, and bounds
+// its body.
 func (s *server) authorize(api huma.API) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		id := ctx.Operation().OperationID
-		o, u := operations[id], useOf(ctx.Context())
+		o, u := operations[id], asUse(ctx.Context().Value(keyUse))
 		u.act = o.scope != access.Read
 		if o.scope == "" {
 			s.log.Error("operation without a scope", "operation", id)
@@ -66,6 +74,13 @@ func (s *server) authorize(api huma.API) func(huma.Context, func(huma.Context)) 
 		if !access.Allows(u.token, o.scope) {
 			_ = huma.WriteErr(api, ctx, http.StatusForbidden, "the token "+u.token.Name+" lacks the scope "+string(o.scope))
 			return
+		}
+		r, w := humago.Unwrap(ctx)
+		if o.stream {
+			r.Body = http.MaxBytesReader(w, r.Body, s.MaxUpload)
+		} else {
+			// One more than declared: huma then says that it is too much.
+			r.Body = http.MaxBytesReader(w, r.Body, o.limit()+1)
 		}
 		next(ctx)
 	}

@@ -148,8 +148,14 @@ func newTokenListCommand() *cobra.Command {
 
 func tokenTable(l *api.TokenList) *table {
 	t := &table{columns: []column{
-		{head: "NAME", min: 8}, {head: "STATE"}, {head: "SCOPES"}, {head: "EXPIRES"}, {head: "LAST USED", drop: 1},
-		{head: "CREATED", drop: 3}, {head: "BY", min: 5, drop: 4}, {head: "REVOKED", drop: 2},
+		{head: "NAME", min: 8},
+		{head: "STATE"},
+		{head: "SCOPES"},
+		{head: "EXPIRES"},
+		{head: "LAST USED", drop: 1},
+		{head: "CREATED", drop: 3},
+		{head: "BY", min: 5, drop: 4},
+		{head: "REVOKED", drop: 2},
 	}}
 	for i := range l.Tokens {
 		k := &l.Tokens[i]
