@@ -83,7 +83,8 @@ func (s *Service) meta(ctx context.Context, at time.Time, count int) (Meta, erro
 	if m.Coverage, err = s.assetCounts(ctx, at); err != nil {
 		return m, err
 	}
-	rec, err := s.Store.PolicyInForce(ctx, at)
+	// The end of the second that at names: a policy may have come into force in it.
+	rec, err := s.Store.PolicyInForce(ctx, at.Add(time.Second-time.Microsecond))
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 	case err != nil:
