@@ -38,7 +38,8 @@ race: setup ## all tests under the race detector (needs a C compiler)
 
 lint: ## golangci-lint, gofumpt
 	$(TOOL) golangci-lint run ./...
-	@test -z "$$($(TOOL) gofumpt -l agent collector schema scripts | tee /dev/stderr)"
+	@loose=$$($(TOOL) gofumpt -l agent collector schema scripts); \
+	if [ -n "$$loose" ]; then printf 'gofumpt would change:\n%s\n' "$$loose" >&2; exit 1; fi
 
 check: lint test race ## everything a change must pass
 	$(GO) mod tidy -diff
