@@ -46,6 +46,8 @@ const (
 	maxSets = 256
 	// maxReleases bounds the indexes kept in memory.
 	maxReleases = 64
+	// maxPolicies bounds the parsed policies kept in memory.
+	maxPolicies = 16
 )
 
 // Store is what assessing needs of the collector's memory.
@@ -64,9 +66,13 @@ type Assessor struct {
 	log   *slog.Logger
 	wake  chan struct{}
 
-	policy  *sla.Policy
-	indexes map[inventory.Release]*releaseIndex
-	sets    map[string][]schema.Package
+	// policy is in force since effective; policies are those that older deadlines
+	// were made under, by digest.
+	policy    *sla.Policy
+	effective time.Time
+	policies  map[string]*sla.Policy
+	indexes   map[inventory.Release]*releaseIndex
+	sets      map[string][]schema.Package
 }
 
 // releaseIndex is one release's advisories as of a generation.
@@ -85,9 +91,10 @@ type advisoryKey struct{ feed, id string }
 func New(st Store, now func() time.Time, log *slog.Logger) *Assessor {
 	return &Assessor{
 		store: st, now: now, log: log.With("component", "assess"),
-		wake:    make(chan struct{}, 1),
-		indexes: map[inventory.Release]*releaseIndex{},
-		sets:    map[string][]schema.Package{},
+		wake:     make(chan struct{}, 1),
+		policies: map[string]*sla.Policy{},
+		indexes:  map[inventory.Release]*releaseIndex{},
+		sets:     map[string][]schema.Package{},
 	}
 }
 
@@ -128,6 +135,9 @@ func (a *Assessor) Drain(ctx context.Context) (int, error) {
 	}
 	done := 0
 	failed := map[string]error{}
+	if _, err := a.store.MarkDue(ctx, a.now()); err != nil {
+		return done, fmt.Errorf("mark what fell due: %w", err)
+	}
 	for {
 		marks, err := a.store.DirtyAssets(ctx, batchSize+len(failed))
 		if err != nil {
@@ -207,7 +217,8 @@ func (a *Assessor) asset(ctx context.Context, m store.Mark, now time.Time) (stor
 	if err != nil {
 		return out, err
 	}
-	f := newFold(as.ID, prev, as.Refold, before)
+	window := time.Duration(a.policy.Switches.ReopenDays) * 24 * time.Hour
+	f := newFold(as, prev, before, window, now)
 	for i := range steps {
 		f.step(steps[i])
 	}
@@ -264,6 +275,7 @@ func (a *Assessor) steps(ctx context.Context, as store.Asset) (steps []step, bef
 		if err != nil {
 			return nil, nil, err
 		}
+		st.again = before != nil && i == 0
 		if i+1 < len(states) {
 			st.until = states[i+1].ReceivedAt
 		}
@@ -369,13 +381,34 @@ func (a *Assessor) loadPolicy(ctx context.Context, at time.Time) error {
 	if err != nil {
 		return fmt.Errorf("load policy: %w", err)
 	}
-	if a.policy != nil && a.policy.Digest == rec.Digest {
-		return nil
+	a.effective = rec.EffectiveAt
+	a.policy, err = a.parsed(rec)
+	return err
+}
+
+// policyOf returns the policy that a deadline was made under.
+func (a *Assessor) policyOf(ctx context.Context, digest string) (*sla.Policy, error) {
+	if p := a.policies[digest]; p != nil {
+		return p, nil
+	}
+	rec, err := a.store.Policy(ctx, digest)
+	if err != nil {
+		return nil, fmt.Errorf("load policy %s: %w", digest, err)
+	}
+	return a.parsed(rec)
+}
+
+func (a *Assessor) parsed(rec store.PolicyRecord) (*sla.Policy, error) {
+	if p := a.policies[rec.Digest]; p != nil {
+		return p, nil
 	}
 	p, _, err := policy.Parse(rec.Source)
 	if err != nil {
-		return fmt.Errorf("parse policy %s: %w", rec.Digest, err)
+		return nil, fmt.Errorf("parse policy %s: %w", rec.Digest, err)
 	}
-	a.policy = p
-	return nil
+	if len(a.policies) >= maxPolicies {
+		clear(a.policies)
+	}
+	a.policies[rec.Digest] = p
+	return p, nil
 }

@@ -41,6 +41,11 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldOf(t, store.Attributes{Class: sla.Compute, Exposure: sla.Internet, Environment: sla.Production})
+}
+
+func newWorldOf(t *testing.T, at store.Attributes) *world {
+	t.Helper()
 	st, err := sqlstore.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -49,12 +54,11 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, st: st, clock: start, key: strings.Repeat("ab", 32)}
 	w.assessor = assess.New(st, func() time.Time { return w.clock }, slog.New(slog.DiscardHandler))
 	p, src := policy.Default()
-	if _, err := st.ApplyPolicy(t.Context(), store.PolicyRecord{Digest: p.Digest, Source: src, AppliedAt: start}, w.leaf("policy")); err != nil {
+	if _, err := st.ApplyPolicy(t.Context(), store.PolicyRecord{Digest: p.Digest, Source: src, AppliedAt: start.AddDate(-1, 0, 0)}, w.leaf("policy")); err != nil {
 		t.Fatal(err)
 	}
 	_, err = st.TrustKey(t.Context(), store.Asset{
-		ID: assetID, Name: "web-1", Key: w.key, TrustedAt: start,
-		Attributes: store.Attributes{Class: sla.Compute, Exposure: sla.Internet, Environment: sla.Production},
+		ID: assetID, Name: "web-1", Key: w.key, TrustedAt: start, Attributes: at,
 	}, w.leaf("trust"))
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/patchproof/patchproof/collector/advisory"
 	"github.com/patchproof/patchproof/collector/finding"
+	"github.com/patchproof/patchproof/collector/lifecycle"
 	"github.com/patchproof/patchproof/collector/match"
 	"github.com/patchproof/patchproof/collector/sla"
 	"github.com/patchproof/patchproof/collector/store"
@@ -18,19 +19,24 @@ import (
 // date gives every finding that needs them its severity and verdict, and returns
 // the findings that differ from what the store has.
 func (a *Assessor) date(ctx context.Context, as store.Asset, f *fold, now time.Time) ([]finding.Finding, error) {
-	facts, err := a.store.Facts(ctx, f.toDate())
+	merged := f.merged()
+	facts, err := a.store.Facts(ctx, toDate(merged))
 	if err != nil {
 		return nil, fmt.Errorf("load facts: %w", err)
 	}
 	var changed []finding.Finding
-	for _, cur := range f.merged() {
-		k := key{cur.Vulnerability, cur.Component}
+	for _, cur := range merged {
 		if undated(cur) {
-			if err := a.judge(as, cur, f.lastMatched[k], facts[cur.Vulnerability], now); err != nil {
+			if err := a.judge(ctx, as, cur, f, facts[cur.Vulnerability], now); err != nil {
 				return nil, fmt.Errorf("finding %s: %w", cur.ID, err)
 			}
+		} else if !cur.End.Final {
+			cur.Clock = lifecycle.Pass(cur.Verdict, cur.Clock, f.spans[cur.ID], now)
 		}
-		if old, ok := f.stored[k]; !ok || !same(old, *cur) {
+		if !cur.State.Running() {
+			cur.End = lifecycle.End(cur, f.window, now)
+		}
+		if old, ok := f.stored[cur.ID]; !ok || !same(old, *cur) {
 			changed = append(changed, *cur)
 		}
 	}
@@ -40,26 +46,46 @@ func (a *Assessor) date(ctx context.Context, as store.Asset, f *fold, now time.T
 // judge applies severity and deadlines to one finding. A finding that
 // is kept open without a match of its own (a gap, an undetermined comparison)
 // keeps the severity it had.
-func (a *Assessor) judge(as store.Asset, cur *finding.Finding, ms []*match.Match, facts advisory.Facts, now time.Time) error {
-	if len(ms) > 0 || cur.Severity == "" {
-		scores, rating := claims(ms, facts)
-		cur.Severity, cur.SeveritySource = a.policy.Severity.Of(scores, rating)
+func (a *Assessor) judge(ctx context.Context, as store.Asset, cur *finding.Finding, f *fold, facts advisory.Facts, now time.Time) error {
+	kept := a.policy
+	if was := cur.Clock.Inputs.Policy; was != "" {
+		var err error
+		if kept, err = a.policyOf(ctx, was); err != nil {
+			return err
+		}
 	}
-	cur.KEV = facts.KEV != nil
+	ms := f.lastMatched[key{cur.Vulnerability, cur.Component}]
+	severity := func(p *sla.Policy) (finding.Severity, string) {
+		if len(ms) == 0 && cur.Severity != "" {
+			return cur.Severity, cur.SeveritySource
+		}
+		return p.Severity.Of(claims(ms, facts))
+	}
 	cur.EPSS = 0
 	if facts.EPSS != nil {
 		cur.EPSS = facts.EPSS.Score
 	}
-	in := input(as, cur, facts)
+	c := lifecycle.Case{
+		Policy: a.policy, Effective: a.effective, Kept: kept,
+		Input: input(as, cur, facts), Spans: f.spans[cur.ID],
+		Classification: lifecycle.Request{ID: classificationRequest(as)},
+		PolicyChange:   lifecycle.Request{ID: policyRequest(a.policy)},
+	}
+	c.Input.Vulnerability.Severity, _ = severity(a.policy)
+	c.KeptSeverity, _ = severity(kept)
 	var err error
-	if in.Clock.Available, err = a.issued(cur.Available); err != nil {
+	if c.Input.Clock.Available, err = a.issued(cur.Available); err != nil {
 		return err
 	}
-	v, err := sla.Evaluate(a.policy, in, now)
-	if err != nil {
-		return fmt.Errorf("evaluate deadline: %w", err)
+	if cur.Verdict, cur.Clock, err = lifecycle.Decide(cur.Verdict, cur.Clock, c, now); err != nil {
+		return fmt.Errorf("decide deadline: %w", err)
 	}
-	cur.Verdict = v
+	binding := a.policy
+	if cur.Clock.Inputs.Policy != binding.Digest {
+		binding = kept
+	}
+	cur.Severity, cur.SeveritySource = severity(binding)
+	cur.KEV = cur.Clock.Inputs.KEVAdded != ""
 	return nil
 }
 
@@ -162,4 +188,18 @@ func sensitive(component string) bool {
 func same(a, b finding.Finding) bool {
 	a.Verdict.State, b.Verdict.State = "", ""
 	return reflect.DeepEqual(a, b)
+}
+
+// classificationRequest is the id of the request to let an asset's attributes
+// move deadlines later.
+func classificationRequest(as store.Asset) string {
+	a := as.Attributes
+	return finding.ApprovalID(finding.CauseClassification, as.ID, fmt.Sprintf("%s %s %s core=%t jewel=%t cold=%t hot=%t",
+		a.Class, a.Exposure, a.Environment, a.Core, a.CrownJewel, a.ColdWallet, a.HotWallet))
+}
+
+// policyRequest is the id of the request to let a policy move deadlines later
+// that were made under one before it.
+func policyRequest(p *sla.Policy) string {
+	return finding.ApprovalID(finding.CausePolicy, p.Digest, "")
 }

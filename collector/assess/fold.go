@@ -10,6 +10,7 @@ import (
 
 	"github.com/patchproof/patchproof/collector/advisory"
 	"github.com/patchproof/patchproof/collector/finding"
+	"github.com/patchproof/patchproof/collector/lifecycle"
 	"github.com/patchproof/patchproof/collector/match"
 	"github.com/patchproof/patchproof/collector/store"
 	"github.com/patchproof/patchproof/schema"
@@ -25,7 +26,10 @@ type step struct {
 	result   match.Result
 	// until is the receipt of the next state, zero for the newest: what was learnt
 	// later was never true of this one.
-	until      time.Time
+	until time.Time
+	// again is true of a state that was assessed before: what it shows anew was
+	// learnt now.
+	again      bool
 	advisories map[advisoryKey]*advisory.Advisory
 }
 
@@ -38,33 +42,54 @@ type evidenceFor struct {
 
 // fold carries an asset's findings from state to state.
 type fold struct {
-	asset    string
-	stored   map[key]finding.Finding // as the store has them
+	asset string
+	// now is the time of asking, window how long a finding that ended comes back as
+	// the same episode.
+	now    time.Time
+	window time.Duration
+	refold bool
+
+	stored map[string]finding.Finding  // as the store has them, by id
+	latest map[key]finding.Finding     // of these the newest episodes
+	past   map[string]*finding.Finding // earlier episodes, by id
+	// findings are the newest episodes, spans the times in which an episode stood.
 	findings map[key]*finding.Finding
+	spans    map[string][]lifecycle.Span
 	before   *store.Report // the state folded last
 	// matched holds the matches of the newest state, lastMatched those that last
 	// exposed each finding.
 	matched, lastMatched map[key][]*match.Match
 }
 
-func newFold(asset string, prev []finding.Finding, refold bool, before *store.Report) *fold {
+func newFold(as store.Asset, prev []finding.Finding, before *store.Report, window time.Duration, now time.Time) *fold {
 	f := &fold{
-		asset: asset, before: before,
-		stored:   make(map[key]finding.Finding, len(prev)),
+		asset: as.ID, before: before, refold: as.Refold, now: now, window: window,
+		stored:   make(map[string]finding.Finding, len(prev)),
+		latest:   make(map[key]finding.Finding, len(prev)),
+		past:     map[string]*finding.Finding{},
 		findings: make(map[key]*finding.Finding, len(prev)),
+		spans:    map[string][]lifecycle.Span{},
 
 		lastMatched: map[key][]*match.Match{},
 	}
 	for _, p := range prev {
 		k := key{p.Vulnerability, p.Component}
-		f.stored[k] = p
-		if !refold {
-			c := p
-			f.findings[k] = &c
+		f.stored[p.ID] = p
+		if last, ok := f.latest[k]; !ok || last.Episode < p.Episode {
+			f.latest[k] = p
 		}
 	}
-	if refold {
+	if f.refold {
 		f.before = nil
+		return f
+	}
+	for id, p := range f.stored {
+		f.spans[id] = []lifecycle.Span{{From: later(p.Detected, p.Reopened), To: ended(&p)}}
+		if k := (key{p.Vulnerability, p.Component}); f.latest[k].ID == id {
+			f.findings[k] = &p
+		} else {
+			f.past[id] = &p
+		}
 	}
 	return f
 }
@@ -85,18 +110,6 @@ func (f *fold) step(s step) {
 		}
 	}
 	f.before = &s.report
-}
-
-// settle ends a refold: a finding the store shows running that no state showed
-// (its advisory came when those states were history) is held against the newest.
-func (f *fold) settle(newest step) {
-	said := gather(newest.result.Matches)
-	for k, old := range f.stored {
-		if f.findings[k] == nil && old.State.Running() {
-			f.findings[k] = &old
-			f.clear(&old, said[k], newest)
-		}
-	}
 }
 
 // gather sorts matches by the finding they speak of.
@@ -126,22 +139,12 @@ func gather(ms []match.Match) map[key]*evidenceFor {
 
 // expose opens, reopens or refreshes a finding that a state shows.
 func (f *fold) expose(k key, e *evidenceFor, s step) {
-	held := heldSince(e.exposed)
-	detected := later(s.report.ReceivedAt, held)
-	cur := f.findings[k]
+	cur := f.standing(k, e, s)
 	if cur == nil {
-		if !s.until.IsZero() && held.After(s.until) {
-			return // the advisory came when this state was already history
-		}
-		cur = &finding.Finding{
-			ID: finding.ID(f.asset, k.vulnerability, k.component), Asset: f.asset,
-			Vulnerability: k.vulnerability, Component: k.component,
-			Detected: detected, DetectedReport: s.report.ID,
-		}
-		f.findings[k] = cur
+		return
 	}
-	cur.Closed, cur.ClosedReport = time.Time{}, ""
-	cur.SeenReport, cur.SeenAt = cur.DetectedReport, cur.Detected
+	cur.Closed, cur.ClosedReport, cur.End = time.Time{}, "", finding.End{}
+	cur.SeenReport, cur.SeenAt, cur.Stale = cur.DetectedReport, cur.Detected, false
 	cur.State, cur.Reason = finding.PendingReboot, e.exposed[0].Reason
 	for _, m := range e.exposed {
 		if m.Verdict == match.Affected {
@@ -156,22 +159,31 @@ func (f *fold) expose(k key, e *evidenceFor, s step) {
 // clear closes a running finding that a state no longer shows, if the state can
 // say so at all.
 func (f *fold) clear(cur *finding.Finding, e *evidenceFor, s step) {
-	switch {
-	case !s.report.Complete:
-		return // the package inventory has a gap; the clock runs
-	case !s.result.Covered:
-		return // no advisory data for this release; absence says nothing
-	case unjudged(cur, s):
-		return // which code runs is not known; what is installed says nothing
-	case e != nil && len(e.undetermined) > 0:
-		cur.Reason = "undetermined: " + e.undetermined[0].Reason
-		return
-	}
-	cur.State, cur.Reason, cur.Closed = closing(cur, e, s, f.before)
-	cur.ClosedReport = s.report.ID
-	if f.before != nil {
+	if !cur.Stale && f.before != nil {
 		cur.SeenReport, cur.SeenAt = f.before.ID, f.before.ReceivedAt
 	}
+	switch {
+	case !s.report.Complete: // the package inventory has a gap
+		cur.Stale = true
+		return
+	case !s.result.Covered: // no advisory data for this release; absence says nothing
+		cur.Stale = true
+		return
+	case unjudged(cur, s): // which code runs is not known; what is installed says nothing
+		cur.Stale = true
+		return
+	case e != nil && len(e.undetermined) > 0:
+		cur.Stale, cur.Reason = true, "undetermined: "+e.undetermined[0].Reason
+		return
+	}
+	rebooted := cur.State == finding.PendingReboot
+	cur.State, cur.Reason, cur.Closed = closing(cur, e, s, f.before)
+	cur.Stale, cur.ClosedReport = false, s.report.ID
+	if cur.State == finding.Fixed {
+		claim, kind := claimedFix(cur, s, rebooted)
+		cur.End.Fix = lifecycle.FixedAt(claim, kind, cur.SeenAt, s.report.ReceivedAt)
+	}
+	f.ends(cur)
 }
 
 func unjudged(f *finding.Finding, s step) bool {
@@ -311,17 +323,16 @@ func (f *fold) undetermined(s step) []finding.Undetermined {
 	return out
 }
 
-// merged returns the findings in order of id, never later detected than the
-// store already said.
+// merged returns the findings of every episode in order of id, never later
+// detected than the store already said, and each with the clock it had.
 func (f *fold) merged() []*finding.Finding {
-	out := make([]*finding.Finding, 0, len(f.findings))
-	for k, cur := range f.findings {
-		if old, ok := f.stored[k]; ok && old.Detected.Before(cur.Detected) {
-			cur.Detected, cur.DetectedReport = old.Detected, old.DetectedReport
-			if cur.State.Running() {
-				cur.SeenReport, cur.SeenAt = cur.DetectedReport, cur.Detected
-			}
-		}
+	out := make([]*finding.Finding, 0, len(f.findings)+len(f.past))
+	for _, cur := range f.past {
+		f.resume(cur)
+		out = append(out, cur)
+	}
+	for _, cur := range f.findings {
+		f.resume(cur)
 		out = append(out, cur)
 	}
 	slices.SortFunc(out, func(a, b *finding.Finding) int { return cmp.Compare(a.ID, b.ID) })
@@ -333,11 +344,11 @@ func (f *fold) merged() []*finding.Finding {
 func undated(f *finding.Finding) bool { return f.State.Running() || f.Verdict.Policy == "" }
 
 // toDate lists the vulnerabilities of findings that need a verdict, sorted.
-func (f *fold) toDate() []string {
+func toDate(merged []*finding.Finding) []string {
 	set := map[string]struct{}{}
-	for k, cur := range f.findings {
+	for _, cur := range merged {
 		if undated(cur) {
-			set[k.vulnerability] = struct{}{}
+			set[cur.Vulnerability] = struct{}{}
 		}
 	}
 	return slices.Sorted(maps.Keys(set))

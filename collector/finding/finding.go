@@ -3,9 +3,6 @@
 package finding
 
 import (
-	"crypto/sha256"
-	"encoding/base32"
-	"strings"
 	"time"
 
 	"github.com/patchproof/patchproof/collector/advisory"
@@ -79,6 +76,9 @@ type Finding struct {
 	// SeenReport is the last report that showed it, SeenAt its receipt.
 	SeenReport string    `json:"seen_report"`
 	SeenAt     time.Time `json:"seen_at"`
+	// Stale: the clock runs, though no state after SeenReport could show it (a gap,
+	// a release no feed covers, a version that cannot be compared).
+	Stale bool `json:"stale,omitempty"`
 	// Closed is when it was found closed, with the report that showed it; zero while open.
 	Closed       time.Time `json:"closed,omitzero"`
 	ClosedReport string    `json:"closed_report,omitempty"`
@@ -89,6 +89,17 @@ type Finding struct {
 	KEV     bool    `json:"kev"`
 	EPSS    float64 `json:"epss,omitempty"`
 	Verdict Verdict `json:"verdict"`
+	// Episode counts from 1. One that comes back later than the policy's window is a
+	// new episode, a finding of its own: Regression is set and Previous is the id of
+	// the one before. 0 is a finding recorded before episodes were.
+	Episode    int    `json:"episode,omitempty"`
+	Previous   string `json:"previous,omitempty"`
+	Regression bool   `json:"regression,omitempty"`
+	// Reopened is when it last came back within the window: same episode, same clock.
+	Reopened time.Time `json:"reopened,omitzero"`
+	// Clock is the history of the deadline, End how the episode ended.
+	Clock Clock `json:"clock,omitzero"`
+	End   End   `json:"end,omitzero"`
 }
 
 // Comparison is one package held against one advisory.
@@ -116,6 +127,5 @@ type Undetermined struct {
 
 // ID derives a finding's stable id ("F-" and 16 base32 characters).
 func ID(asset, vulnerability, component string) string {
-	h := sha256.Sum256([]byte(asset + "\x00" + vulnerability + "\x00" + component))
-	return "F-" + strings.ToUpper(base32.StdEncoding.EncodeToString(h[:10]))
+	return derive("F-", asset, vulnerability, component)
 }

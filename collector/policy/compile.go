@@ -322,14 +322,18 @@ func (r *reader) priority(f field) sla.Priority {
 	return p
 }
 
+// reopenDays is how long a finding can come back as the same episode.
+const reopenDays = 14
+
 func (r *reader) switches(f field) sla.Switches {
-	s := sla.Switches{CycleOrDays: sla.Earliest}
+	s := sla.Switches{CycleOrDays: sla.Earliest, ReopenDays: reopenDays}
 	if f.node == nil {
 		return s
 	}
 	got := r.fields(f, nil, []string{
 		"strict_hours", "cycle_or_days", "monotone_severity", "appliance_both_tables", "code_nonproduction",
 		"code_clock_literal", "floor_at_asset_in_service", "awaiting_fix_backstop_days",
+		"reopen_days",
 	})
 	yes := func(key string) bool {
 		f, ok := got[key]
@@ -348,6 +352,9 @@ func (r *reader) switches(f field) sla.Switches {
 	}
 	if f, ok := got["awaiting_fix_backstop_days"]; ok {
 		s.AwaitingFixBackstopDays = r.whole(f, 0, maxDays)
+	}
+	if f, ok := got["reopen_days"]; ok {
+		s.ReopenDays = r.whole(f, 0, maxDays)
 	}
 	return s
 }

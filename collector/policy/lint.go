@@ -151,6 +151,9 @@ func (l *linter) readings() {
 	if s.CodeNonProductionAsCode {
 		l.looser("switches.code_nonproduction", "high and medium lose the next cycle")
 	}
+	if s.ReopenDays < l.std.Switches.ReopenDays {
+		l.looser("switches.reopen_days", fmt.Sprintf("a finding that comes back after %d days begins a new clock, where it is %d", s.ReopenDays, l.std.Switches.ReopenDays))
+	}
 	if l.p.TargetPercent > l.std.TargetPercent {
 		l.looser("crown_jewels.target_percent", fmt.Sprintf("%d, where it is %d", l.p.TargetPercent, l.std.TargetPercent))
 	}

@@ -188,7 +188,7 @@ func TestErrorsNameTheirLine(t *testing.T) {
 	want := policy.Problem{
 		Severity: policy.Error, Path: "switches.strict_hour", Line: line, Message: "unknown key",
 		Hint: "known here: strict_hours, cycle_or_days, monotone_severity, appliance_both_tables, code_nonproduction, " +
-			"code_clock_literal, floor_at_asset_in_service, awaiting_fix_backstop_days",
+			"code_clock_literal, floor_at_asset_in_service, awaiting_fix_backstop_days, reopen_days",
 	}
 	if diff := cmp.Diff([]policy.Problem{want}, problems); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
@@ -249,6 +249,7 @@ func TestLooserThanTheStandardIsWarnedOf(t *testing.T) {
 		{"latest", []string{"cycle_or_days: earliest", "cycle_or_days: latest"}, "switches.cycle_or_days"},
 		{"floor", []string{"floor_at_asset_in_service: false", "floor_at_asset_in_service: true"}, "switches.floor_at_asset_in_service"},
 		{"code", []string{"code_nonproduction: compute", "code_nonproduction: code"}, "switches.code_nonproduction"},
+		{"reopen", []string{"reopen_days: 14", "reopen_days: 7"}, "switches.reopen_days"},
 		{"band", []string{"high: 7.0, medium: 4.0}\n  # CVSS 2", "high: 7.5, medium: 4.0}\n  # CVSS 2"}, "severity"},
 		{"rating", []string{"high: [Important, High]\n    medium: [Moderate, Medium]", "high: [High]\n    medium: [Important, Moderate, Medium]"}, "severity.ratings.medium"},
 		{"yearly windows", []string{`BYMONTH=1,4,7,10;BYDAY=1SA`, `BYMONTH=1;BYDAY=1SA`}, "calendars.coldwallet"},
@@ -305,7 +306,7 @@ func TestSwitchesMayBeLeftOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(sla.Switches{CycleOrDays: sla.Earliest}, p.Switches); diff != "" {
+	if diff := cmp.Diff(sla.Switches{CycleOrDays: sla.Earliest, ReopenDays: 14}, p.Switches); diff != "" {
 		t.Error(diff)
 	}
 	d, _ := policy.Default()

@@ -155,6 +155,7 @@ type Explanation struct {
 	Story   []string             `json:"story" doc:"The finding in sentences."`
 	Compare []finding.Comparison `json:"comparisons" doc:"Each package held against each advisory."`
 	Verdict finding.Verdict      `json:"verdict" doc:"The decision with every candidate deadline."`
+	History History              `json:"history" doc:"What became of the deadline, and of the finding."`
 	Sources []Source             `json:"advisories"`
 	Proof   Proof                `json:"evidence"`
 }
@@ -199,7 +200,7 @@ func (s *Service) Explain(ctx context.Context, id string) (Explanation, error) {
 	if err != nil {
 		return Explanation{}, fmt.Errorf("asset of finding %s: %w", id, err)
 	}
-	out := Explanation{Finding: row(&f, as.Name, at), Compare: f.Packages, Verdict: f.Verdict}
+	out := Explanation{Finding: row(&f, as.Name, at), Compare: f.Packages, Verdict: f.Verdict, History: history(&f)}
 	if out.Meta, err = s.meta(ctx, at, 1); err != nil {
 		return out, err
 	}
@@ -300,6 +301,7 @@ func story(f *finding.Finding, r Finding) []string {
 	if r.Arrival {
 		out = append(out, "Its window had already closed when it was first seen (arrival).")
 	}
+	out = append(out, lifeStory(f)...)
 	for _, n := range f.Verdict.Notes {
 		out = append(out, sentence(n))
 	}

@@ -16,6 +16,9 @@ func (e *evaluation) startClocks() error {
 	} else {
 		e.startInfrastructure()
 	}
+	if c := e.in.Clock; !c.Restarted.IsZero() {
+		e.start, e.startWhy = c.Restarted, c.RestartedBy
+	}
 	e.startDay = dayOf(e.start, e.p.Zone)
 	e.startDate = e.startDay.date()
 	e.startWhy += " on " + string(e.startDate)

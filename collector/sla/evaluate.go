@@ -260,7 +260,7 @@ func checkClock(in *Input, fault func(string, ...any)) {
 		}
 	}
 	for _, t := range [...]time.Time{
-		c.Available, c.Detected, c.Known, c.Merged, c.Released, c.Validated, c.InService,
+		c.Available, c.Detected, c.Known, c.Merged, c.Released, c.Validated, c.InService, c.Restarted,
 		in.Vulnerability.ActiveExploitation, in.Vulnerability.KEVListed,
 	} {
 		if !covered(t) {

@@ -102,6 +102,11 @@ type Clock struct {
 	// InService is when the asset came into service, for the switch
 	// floor_at_asset_in_service; without the switch it is not looked at.
 	InService time.Time
+	// Restarted is when a change made the timeline stricter: the rows count from
+	// it, by the words RestartedBy, and not from the clock start. The clock of a
+	// Zero-Day does not change.
+	Restarted   time.Time
+	RestartedBy string
 }
 
 // Exception is an approved act that replaces the result while it is in force.

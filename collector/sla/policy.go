@@ -166,7 +166,7 @@ const (
 )
 
 // Switches are the readings of the standard that an operator may change. The
-// zero value of each but CycleOrDays is the default.
+// zero value of each but CycleOrDays and ReopenDays is the default.
 type Switches struct {
 	// StrictHours makes "N days" N times 24 hours from the clock start's instant.
 	StrictHours bool
@@ -182,6 +182,9 @@ type Switches struct {
 	CodeClockLiteral bool
 	// FloorAtAssetInService never starts a clock before the asset was in service.
 	FloorAtAssetInService bool
+	// ReopenDays is how long after its end a finding that comes back is the same
+	// episode, and its outcome provisional.
+	ReopenDays int
 	// AwaitingFixBackstopDays gives "next cycle" rows without a fix a date; 0 is off.
 	AwaitingFixBackstopDays int
 }

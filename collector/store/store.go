@@ -346,6 +346,10 @@ type Assessments interface {
 	DirtyAssets(ctx context.Context, limit int) ([]Mark, error)
 	// MarkAll marks every asset dirty.
 	MarkAll(ctx context.Context) error
+	// MarkDue marks the assets with a finding of which time alone changes the record
+	// by then (finding.Finding.Alarm), and returns how many. Those that are marked
+	// already keep their marks.
+	MarkDue(ctx context.Context, at time.Time) (int, error)
 	// ApplyAssessments records a batch of outcomes with one leaf, in one
 	// transaction. A batch that changes no finding, undetermined comparison, gap or
 	// coverage appends no leaf and returns -1. A mark that became newer meanwhile
@@ -493,4 +497,6 @@ type Policies interface {
 	// that was done before; first says whether it was done now. ErrNotFound when
 	// the leaf is no policy's.
 	EnforcePolicy(ctx context.Context, leaf int64) (first bool, err error)
+	// Policy returns the policy with a digest, as it was applied first.
+	Policy(ctx context.Context, digest string) (PolicyRecord, error)
 }

@@ -30,6 +30,7 @@ var floors = map[string]int{
 	"collector/feed/unpack":     3,
 	"collector/match":           4,
 	"collector/sla":             4,
+	"collector/lifecycle":       4,
 	"collector/policy":          4,
 	"collector/classify":        4,
 	"collector/sbom":            4,
@@ -74,6 +75,7 @@ var agentFloors = map[string]int{
 var sameFloor = map[[2]string]string{
 	{"collector/advisory", "collector/inventory"}: "an affected range speaks of a distribution release",
 	{"collector/policy", "collector/sla"}:         "reading the policy file fills sla.Policy",
+	{"collector/lifecycle", "collector/sla"}:      "moving a deadline means to evaluate it before and after",
 	{"collector/client", "collector/api"}:         "the client speaks the types the API serves",
 }
 
@@ -94,7 +96,7 @@ var drivers = map[string][]string{
 
 // pure are the engines: no input or output, no clock, no logging, no context.
 var pure = []string{
-	"collector/match", "collector/sla", "collector/policy", "collector/classify", "collector/sbom",
+	"collector/match", "collector/sla", "collector/lifecycle", "collector/policy", "collector/classify", "collector/sbom",
 	"collector/feed/cvss", "collector/feed/unpack", "collector/feed/osv", "collector/feed/updateinfo", "collector/feed/kev", "collector/feed/epss", "collector/feed/cve",
 	"collector/version", "collector/finding", "collector/inventory", "collector/advisory",
 }

@@ -44,6 +44,8 @@ type findingRow struct {
 	OrderPriority int    `bun:"order_priority"`
 	OrderSeverity int    `bun:"order_severity"`
 	OrderKEV      int    `bun:"order_kev"`
+	// Alarm is when time alone changes the record, the greatest integer for never.
+	Alarm int64 `bun:"alarm"`
 }
 
 type findingVersionRow struct {
@@ -179,7 +181,8 @@ func record(ctx context.Context, tx bun.Tx, outcomes []outcome, leaf int64) erro
 	}
 	return insert(ctx, tx, findings, `CONFLICT (id) DO UPDATE SET leaf = EXCLUDED.leaf, state = EXCLUDED.state, severity = EXCLUDED.severity,
 		kev = EXCLUDED.kev, order_running = EXCLUDED.order_running, order_due = EXCLUDED.order_due,
-		order_priority = EXCLUDED.order_priority, order_severity = EXCLUDED.order_severity, order_kev = EXCLUDED.order_kev`)
+		order_priority = EXCLUDED.order_priority, order_severity = EXCLUDED.order_severity, order_kev = EXCLUDED.order_kev,
+		alarm = EXCLUDED.alarm`)
 }
 
 func (o outcome) recordAsset(ctx context.Context, tx bun.Tx) error {
@@ -219,7 +222,10 @@ func newFindingRow(f finding.Finding, leaf int64) findingRow {
 		ID: f.ID, Leaf: leaf, Asset: f.Asset, Vulnerability: f.Vulnerability, Component: f.Component,
 		State: string(f.State), Severity: string(f.Severity), KEV: f.KEV,
 		OrderRunning: 1, OrderDue: math.MaxInt64, OrderPriority: priorityOrder(f.Verdict.Priority),
-		OrderSeverity: finding.Critical.Rank() - f.Severity.Rank(), OrderKEV: 1,
+		OrderSeverity: finding.Critical.Rank() - f.Severity.Rank(), OrderKEV: 1, Alarm: math.MaxInt64,
+	}
+	if at, ok := f.Alarm(); ok {
+		row.Alarm = micros(at)
 	}
 	if f.State.Running() {
 		row.OrderRunning = 0

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/uptrace/bun"
 )
@@ -26,6 +27,27 @@ func markAssets(ctx context.Context, tx bun.Tx, assets []string) error {
 		}
 		return nil
 	})
+}
+
+// MarkDue marks the assets with a finding of which time alone changes the record
+// by then. It writes only when there is one.
+func (s *Store) MarkDue(ctx context.Context, at time.Time) (int, error) {
+	const due = "FROM finding AS f WHERE f.alarm <= ? AND NOT EXISTS (SELECT 1 FROM dirty AS d WHERE d.asset = f.asset)"
+	var some int
+	if err := s.reader.NewRaw("SELECT COUNT(*) FROM (SELECT 1 "+due+" LIMIT 1) AS some", micros(at)).Scan(ctx, &some); err != nil {
+		return 0, fmt.Errorf("mark due: %w", err)
+	}
+	if some == 0 {
+		return 0, nil
+	}
+	var assets []string
+	err := s.write(ctx, "mark due", func(tx bun.Tx) error {
+		if err := tx.NewRaw("SELECT DISTINCT f.asset "+due+" ORDER BY f.asset", micros(at)).Scan(ctx, &assets); err != nil {
+			return err
+		}
+		return markAssets(ctx, tx, assets)
+	})
+	return len(assets), err
 }
 
 // MarkAll marks every asset dirty.

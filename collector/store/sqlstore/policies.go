@@ -95,6 +95,15 @@ func (s *Store) PolicyHistory(ctx context.Context) ([]store.PolicyRecord, error)
 	return list, nil
 }
 
+// Policy returns the policy with a digest, as it was applied first.
+func (s *Store) Policy(ctx context.Context, digest string) (store.PolicyRecord, error) {
+	var row policyRow
+	if err := s.reader.NewSelect().Model(&row).Where("digest = ?", digest).Order("leaf").Limit(1).Scan(ctx); err != nil {
+		return store.PolicyRecord{}, notFound(err, "policy %s", digest)
+	}
+	return row.record()
+}
+
 // PolicyInForce returns the policy in force at an instant; [store.ErrNotFound]
 // before the first.
 func (s *Store) PolicyInForce(ctx context.Context, at time.Time) (store.PolicyRecord, error) {

@@ -122,9 +122,10 @@ CREATE TABLE finding (
     order_due      INTEGER NOT NULL, -- the breach, the greatest integer when there is none
     order_priority INTEGER NOT NULL,
     order_severity INTEGER NOT NULL,
-    order_kev      INTEGER NOT NULL, -- 0 when listed, else 1
+    order_kev      INTEGER NOT NULL, alarm INTEGER NOT NULL DEFAULT 0, -- 0 when listed, else 1
     FOREIGN KEY (id, leaf) REFERENCES finding_version (id, leaf)
 ) STRICT;
+CREATE INDEX finding_alarm ON finding (alarm, asset);
 CREATE INDEX finding_asset ON finding (asset, order_running, order_due, order_priority, order_severity, order_kev, id);
 CREATE INDEX finding_urgency ON finding (order_running, order_due, order_priority, order_severity, order_kev, id);
 CREATE INDEX finding_vulnerability ON finding (vulnerability, order_running, asset);
@@ -162,6 +163,7 @@ CREATE TABLE policy (
     source     BLOB NOT NULL,
     applied_at INTEGER NOT NULL
 , effective_at INTEGER NOT NULL DEFAULT 0, applied_by TEXT NOT NULL DEFAULT '', looser TEXT NOT NULL DEFAULT '[]', marked INTEGER NOT NULL DEFAULT 1) STRICT;
+CREATE INDEX policy_digest ON policy (digest, leaf);
 CREATE INDEX policy_effective ON policy (effective_at, leaf);
 CREATE TABLE quarantine (
     digest   TEXT PRIMARY KEY,

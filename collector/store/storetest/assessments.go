@@ -22,6 +22,7 @@ var assessments = []test{
 	{"RefusesAFindingOfAnotherAsset", assessmentForeign},
 	{"MarksOldestFirst", marksOrder},
 	{"MarkAll", markAll},
+	{"MarkDue", markDue},
 	{"ManyFindings", assessmentMany},
 }
 
@@ -247,6 +248,46 @@ func markAll(t *testing.T, s store.Store) {
 	if len(got) != 2 || got["A1"] <= m.Version {
 		t.Errorf("marks %v after %v", got, m)
 	}
+}
+
+func markDue(t *testing.T, s store.Store) {
+	due := func(at time.Time, want ...string) {
+		t.Helper()
+		n := must[int](t)(s.MarkDue(t.Context(), at))
+		got := marks(t.Context(), t, s)
+		if n != len(want) || len(got) != len(want) {
+			t.Errorf("at %s: got %d marked, marks %v, want %v", at, n, got, want)
+		}
+		for _, id := range want {
+			if _, ok := got[id]; !ok {
+				t.Errorf("at %s: %s is not marked", at, id)
+			}
+		}
+		clean(t, s)
+	}
+	for i, id := range []string{"A1", "A2", "A3"} {
+		f := made(id, "CVE-1", finding.Open, "P1")
+		f.Episode = 1
+		f.Verdict.MitigateBy = time.Time{}
+		f.Verdict.DueAt = after(time.Duration(i+1) * time.Hour)
+		apply(t, s, store.Assessment{Mark: dirtyAsset(t, s, id), At: t0, Changed: []finding.Finding{f}})
+	}
+	due(after(59 * time.Minute))
+	due(after(time.Hour), "A1")
+	due(after(2*time.Hour), "A1", "A2") // what is not recorded is due again
+
+	f := made("A1", "CVE-1", finding.Open, "P1")
+	f.Episode, f.Verdict.MitigateBy, f.Verdict.DueAt = 1, time.Time{}, after(time.Hour)
+	f.Clock.Breaches = []finding.Breach{{Kind: finding.Patch, At: after(time.Hour), Deadline: after(time.Hour)}}
+	if err := s.MarkAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, s, store.Assessment{Mark: markOf(t, s, "A1"), At: t0, Changed: []finding.Finding{f}})
+	before := marks(t.Context(), t, s)
+	wantEqual(t, "marked anew", must[int](t)(s.MarkDue(t.Context(), after(24*time.Hour))), 0)
+	wantEqual(t, "marks", marks(t.Context(), t, s), before)
+	clean(t, s)
+	due(after(2*time.Hour), "A2") // the breach of A1 is on record
 }
 
 func assessmentMany(t *testing.T, s store.Store) {

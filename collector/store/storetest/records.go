@@ -89,6 +89,7 @@ var policies = []test{
 	{"History", policyHistory},
 	{"MarksEveryAsset", policyMarks},
 	{"ComesIntoForceOnce", policyEnforce},
+	{"ByDigest", policyByDigest},
 	{"FailingLeafLeavesNothing", policyFailingLeaf},
 }
 
@@ -142,6 +143,18 @@ func policyHistory(t *testing.T, s store.Store) {
 		want[i].EffectiveAt = rounded(want[i].EffectiveAt)
 	}
 	wantEqual(t, "history", must[[]store.PolicyRecord](t)(s.PolicyHistory(t.Context())), want)
+}
+
+func policyByDigest(t *testing.T, s store.Store) {
+	_, err := s.Policy(t.Context(), "d1")
+	wantErr(t, "a policy nobody applied", err, store.ErrNotFound)
+	first := store.PolicyRecord{Digest: "d1", Source: []byte("a: 1"), AppliedAt: rounded(t0), EffectiveAt: rounded(t0)}
+	first.Leaf = putPolicy(t, s, first)
+	putPolicy(t, s, store.PolicyRecord{Digest: "d2", AppliedAt: t0})
+	again := first
+	again.AppliedAt, again.EffectiveAt = after(time.Hour), after(time.Hour)
+	putPolicy(t, s, again)
+	wantEqual(t, "as applied first", must[store.PolicyRecord](t)(s.Policy(t.Context(), "d1")), first)
 }
 
 func policyMarks(t *testing.T, s store.Store) {
