@@ -35,6 +35,10 @@ type Operator interface {
 	PendingHosts(ctx context.Context) ([]PendingHost, error)
 	// ImportFeed applies or holds what an uploaded document holds.
 	ImportFeed(ctx context.Context, u Upload, by string) ([]ImportOutcome, error)
+	// ApplyRules puts a file of classification rules in force.
+	ApplyRules(ctx context.Context, src []byte, by string) (RulesApplied, error)
+	// ImportAssets takes in a list of assets.
+	ImportAssets(ctx context.Context, u AssetUpload, by string) (AssetsImported, error)
 	// ReceiptKey is the public key agents pin.
 	ReceiptKey() KeyInfo
 }
@@ -115,7 +119,7 @@ type Options struct {
 }
 
 const (
-	// maxBody bounds every body but a feed's.
+	// maxBody bounds every body but a file's.
 	maxBody = 64 << 10
 	// defaultMaxUpload is room for the largest published OSV archives.
 	defaultMaxUpload = 1 << 30
@@ -143,6 +147,7 @@ func New(o Options) http.Handler {
 	s.questions(api)
 	s.acts(api)
 	s.tokens(api)
+	s.classification(api)
 	documentRequestID(api.OpenAPI())
 	mux.HandleFunc("/", s.nothingHere)
 	return s.withRequest(s.withToken(mux))

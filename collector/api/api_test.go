@@ -15,6 +15,7 @@ import (
 
 	"github.com/patchproof/patchproof/collector/access"
 	"github.com/patchproof/patchproof/collector/api"
+	"github.com/patchproof/patchproof/collector/classify"
 	"github.com/patchproof/patchproof/collector/client"
 	"github.com/patchproof/patchproof/collector/evidence"
 	"github.com/patchproof/patchproof/collector/query"
@@ -31,6 +32,7 @@ type operator struct {
 	trusted api.TrustRequest
 	by      string
 	upload  string
+	source  string
 	confirm bool
 	err     error
 }
@@ -49,6 +51,20 @@ func (o *operator) ImportFeed(_ context.Context, u api.Upload, _ string) ([]api.
 		return nil, &api.BadInput{Err: err}
 	}
 	return []api.ImportOutcome{{Feed: "kev", Kind: "kev"}}, o.err
+}
+
+func (o *operator) ApplyRules(_ context.Context, src []byte, by string) (api.RulesApplied, error) {
+	o.upload, o.by = string(src), by
+	return api.RulesApplied{Digest: "d", Rules: 1}, o.err
+}
+
+func (o *operator) ImportAssets(_ context.Context, u api.AssetUpload, by string) (api.AssetsImported, error) {
+	b, err := io.ReadAll(u.Body)
+	o.upload, o.by, o.source = string(b), by, u.Source
+	if err != nil {
+		return api.AssetsImported{}, &api.BadInput{Err: err}
+	}
+	return api.AssetsImported{Source: u.Source, Entries: 1}, o.err
 }
 
 func (o *operator) ReceiptKey() api.KeyInfo { return api.KeyInfo{ReceiptKey: "ab"} }
@@ -232,5 +248,62 @@ func TestClientSaysWhenNobodyAnswers(t *testing.T) {
 	c := &client.Client{URL: "http://127.0.0.1:1", Token: "x"}
 	if _, err := c.Summary(t.Context()); !errors.Is(err, client.ErrUnreachable) {
 		t.Errorf("got %v, want ErrUnreachable", err)
+	}
+}
+
+func TestClassificationActs(t *testing.T) {
+	f := newFixture(t)
+	res, err := f.c.ApplyRules(t.Context(), []byte("version: 1\n"))
+	if err != nil || res.Rules != 1 || f.op.upload != "version: 1\n" || f.op.by != "first" {
+		t.Errorf("got %+v (%v), operator %q by %q", res, err, f.op.upload, f.op.by)
+	}
+	im, err := f.c.ImportAssets(t.Context(), "cmdb", "a b.csv", strings.NewReader("name\nx\n"))
+	if err != nil || im.Source != "cmdb" || f.op.source != "cmdb" || f.op.upload != "name\nx\n" {
+		t.Errorf("got %+v (%v), operator %q of %q", im, err, f.op.upload, f.op.source)
+	}
+	_, err = f.c.ApplyRules(t.Context(), make([]byte, classify.MaxRules+2))
+	var p *client.Problem
+	if !errors.As(err, &p) || p.Status/100 != 4 || !strings.Contains(p.Detail, "more than") {
+		t.Errorf("got %v for a file that is too large, want a refusal that says so", err)
+	}
+	if _, err := f.c.ImportAssets(t.Context(), "", "a.csv", strings.NewReader("x")); !errors.As(err, &p) || p.Status != http.StatusUnprocessableEntity {
+		t.Errorf("got %v for a list without a name, want 422", err)
+	}
+}
+
+func TestRulesOnTrial(t *testing.T) {
+	f := newFixture(t)
+	good := []byte("version: 1\nrules: [{id: a, match: {name: \"*\"}, set: {core: true}}]\n")
+	res, err := f.c.TestRules(t.Context(), good, "")
+	if err != nil || res.Trial == nil || res.Trial.Rules != 1 || len(res.Trial.Unused) != 1 {
+		t.Errorf("got %+v (%v), want a trial on no asset", res, err)
+	}
+	var p *client.Problem
+	if _, err := f.c.TestRules(t.Context(), []byte("version: 1\nrules: [{id: a, mach: {}}]\n"), ""); !errors.As(err, &p) || !strings.Contains(p.Detail, "line 2") {
+		t.Errorf("got %v for faulty rules, want the line", err)
+	}
+	if _, err := f.c.TestRules(t.Context(), good, "nobody"); !errors.As(err, &p) || p.Status != http.StatusNotFound {
+		t.Errorf("got %v for an unknown asset, want 404", err)
+	}
+}
+
+func TestCoverageOfNothing(t *testing.T) {
+	f := newFixture(t)
+	c, err := f.c.Coverage(t.Context(), 36*time.Hour)
+	if err != nil || c.Expected != 0 || c.Cadence != "36h0m0s" || c.Rows == nil || c.Lists == nil {
+		t.Errorf("got %+v (%v)", c, err)
+	}
+	for _, bad := range []string{"x", "-1h", "0s", "99999h"} {
+		if status, _, body := f.get(t, "/v1/coverage?cadence="+bad, f.token); status != http.StatusUnprocessableEntity || !strings.Contains(body, "24h") {
+			t.Errorf("cadence %s: got %d %s", bad, status, body)
+		}
+	}
+	for _, path := range []string{"/v1/classification", "/v1/classification/gaps"} {
+		if status, _, body := f.get(t, path, f.token); status != http.StatusOK || strings.Contains(body, "null,") && !strings.Contains(body, `"rules":null`) {
+			t.Errorf("%s: got %d %s", path, status, body)
+		}
+	}
+	if status, _, _ := f.get(t, "/v1/classification/assets/nobody", f.token); status != http.StatusNotFound {
+		t.Errorf("an unknown asset: got %d, want 404", status)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/patchproof/patchproof/collector/access"
+	"github.com/patchproof/patchproof/collector/classify"
 )
 
 // operation is what a caller needs for an operation, and may send.
@@ -42,6 +43,14 @@ var operations = map[string]operation{
 
 	"trust-host":  {scope: access.Operate},
 	"import-feed": {scope: access.Operate, stream: true},
+
+	"show-classification":      {scope: access.Read},
+	"explain-classification":   {scope: access.Read},
+	"list-classification-gaps": {scope: access.Read},
+	"show-coverage":            {scope: access.Read},
+	"test-classification":      {scope: access.Read, body: classify.MaxRules},
+	"apply-classification":     {scope: access.Operate, body: classify.MaxRules},
+	"import-assets":            {scope: access.Operate, body: classify.MaxImport},
 
 	"list-tokens":  {scope: access.Admin},
 	"create-token": {scope: access.Admin},

@@ -66,6 +66,10 @@ type Assessor struct {
 	log   *slog.Logger
 	wake  chan struct{}
 
+	// Classify, when set, is called with the assets of a batch before they are
+	// dated, so that what a host newly says of itself counts in the same assessment.
+	Classify func(ctx context.Context, assets []string) error
+
 	// policy is in force since effective; policies are those that older deadlines
 	// were made under, by digest.
 	policy    *sla.Policy
@@ -162,6 +166,9 @@ func (a *Assessor) batch(ctx context.Context, marks []store.Mark, failed map[str
 	if err := a.loadPolicy(ctx, now); err != nil {
 		return 0, err
 	}
+	if err := a.classify(ctx, marks); err != nil {
+		return 0, err
+	}
 	outcomes := make([]store.Assessment, 0, len(marks))
 	for _, m := range marks {
 		out, err := a.asset(ctx, m, now)
@@ -194,6 +201,20 @@ func (a *Assessor) record(ctx context.Context, outcomes []store.Assessment, now 
 	}
 	if err != nil {
 		return fmt.Errorf("record assessments: %w", err)
+	}
+	return nil
+}
+
+func (a *Assessor) classify(ctx context.Context, marks []store.Mark) error {
+	if a.Classify == nil {
+		return nil
+	}
+	ids := make([]string, len(marks))
+	for i, m := range marks {
+		ids[i] = m.Asset
+	}
+	if err := a.Classify(ctx, ids); err != nil {
+		return fmt.Errorf("classify assets: %w", err)
 	}
 	return nil
 }

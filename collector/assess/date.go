@@ -144,6 +144,7 @@ func input(as store.Asset, f *finding.Finding, facts advisory.Facts) sla.Input {
 			Exposure:    cmp.Or(at.Exposure, sla.UnknownExposure),
 			Environment: cmp.Or(at.Environment, sla.UnknownEnvironment),
 			Core:        at.Core, CrownJewel: at.CrownJewel, ColdWallet: at.ColdWallet, HotWallet: at.HotWallet,
+			HighDataSensitivity: at.DataSensitivity == "high",
 		},
 		Vulnerability: sla.Vulnerability{
 			Severity:           f.Severity,

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/patchproof/patchproof/collector/advisory"
+	"github.com/patchproof/patchproof/collector/classify"
 	"github.com/patchproof/patchproof/collector/finding"
 	"github.com/patchproof/patchproof/collector/store"
 )
@@ -31,6 +32,8 @@ const (
 	KindToken      = "token"
 	KindTokenEnd   = "token_revoked"
 	KindLogEpoch   = "log_epoch"
+
+	KindClassification = "classification"
 )
 
 // leafBody is what is hashed: the kind and the instant are inside.
@@ -161,13 +164,19 @@ type TrustBody struct {
 	Key        string           `json:"key"`
 	Name       string           `json:"name"`
 	Attributes store.Attributes `json:"attributes"`
+	// Declared is what the operator said, without what follows from saying nothing.
+	Declared *store.Attributes `json:"declared,omitempty"`
 	// By says who did it: a token's name, or "cli".
 	By string `json:"by,omitempty"`
 }
 
 // TrustLeaf makes the leaf of a key that someone trusts for a new asset.
 func TrustLeaf(a store.Asset, by string, at time.Time) (store.Leaf, error) {
-	return LeafFor(KindTrust, at, TrustBody{Asset: a.ID, Key: a.Key, Name: a.Name, Attributes: a.Attributes, By: by})
+	b := TrustBody{Asset: a.ID, Key: a.Key, Name: a.Name, Attributes: a.Attributes, By: by}
+	if a.Declared != (classify.Declared{}) {
+		b.Declared = &a.Declared.Attributes
+	}
+	return LeafFor(KindTrust, at, b)
 }
 
 // AttributesBody is the body of an attributes leaf.

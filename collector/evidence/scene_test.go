@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/patchproof/patchproof/collector/advisory"
+	"github.com/patchproof/patchproof/collector/classify"
 	"github.com/patchproof/patchproof/collector/evidence"
 	"github.com/patchproof/patchproof/collector/finding"
 	"github.com/patchproof/patchproof/collector/inventory"
@@ -262,6 +263,10 @@ func (s *scene) acts() {
 		Looser: []store.LooserCell{{Path: "kev.mitigate_hours", From: "24 hours", To: "48 hours"}},
 	}
 	must[int64](s.t)(s.store.ApplyPolicy(ctx, p, s.leaf(evidence.PolicyLeaf(p, "cli"))))
+	s.classify("cmdb", "name,owner,tag:env\nhost A1,team one,prod\ngone,nobody,dev\n")
+	s.classify("cmdb", "name,owner,tag:env\nnew,team,prod\n\nhost A1,team one,prod\n")
+	s.classify("", "version: 1\nrules:\n  - {id: prod, match: {tag: {env: prod}}, set: {environment: production, exposure: internal}}\n")
+	s.classify("", "version: 1\nrules:\n  - {id: all, match: {name: \"*\"}, set: {owner: platform}}\n")
 	_, hash, err := trust.NewToken()
 	if err != nil {
 		s.t.Fatal(err)
@@ -281,6 +286,54 @@ func (s *scene) acts() {
 	if err := s.store.HoldBatch(ctx, b.Feed, h, s.leaf(evidence.FeedHeldLeaf(b.Feed.Name, h))); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// classify imports a list under a source's name, or applies rules when it is empty.
+func (s *scene) classify(source, text string) {
+	s.t.Helper()
+	at := now
+	must[int64](s.t)(s.store.Reclassify(s.t.Context(), nil, func(e store.Estate) (store.Reclassification, error) {
+		var r store.Reclassification
+		body := evidence.ClassificationBody{By: "ada"}
+		if source == "" {
+			rules := must[*classify.Rules](s.t)(classify.ParseRules([]byte(text)))
+			r.Rules = &store.RulesRecord{Digest: rules.Digest, Source: []byte(text), AppliedAt: at, AppliedBy: "ada"}
+			e.Rules = r.Rules
+			body.Act, body.Rules = evidence.ActRules, &evidence.RulesBody{Digest: rules.Digest, Rules: len(rules.Rules)}
+		} else {
+			list := must[classify.List](s.t)(classify.ReadImport([]byte(text)))
+			r.Import = &store.AssetImport{
+				Source: source, File: "f.csv", Format: list.Format, Digest: list.Digest, Entries: len(list.Entries), ImportedAt: at, ImportedBy: "ada", Text: []byte(text),
+			}
+			body.Act, body.Import = evidence.ActImport, &evidence.ImportBody{Source: source, File: "f.csv", Format: list.Format, Digest: list.Digest, Entries: len(list.Entries)}
+			for i := range list.Entries {
+				l := classify.Listed{Source: source, Digest: list.Digest, Leaf: e.Next, Seen: e.Next, By: "ada", At: at, Entry: list.Entries[i]}
+				for _, was := range e.Listed {
+					if was.Source == source && was.Same(&list.Entries[i]) {
+						was.Seen = e.Next
+						l = was
+					}
+				}
+				r.Listed = append(r.Listed, l)
+			}
+			e.Listed = append(e.Listed, r.Listed...)
+		}
+		set, err := e.RuleSet()
+		if err != nil {
+			return r, err
+		}
+		roster := classify.NewRoster(e.Listed, e.Identities)
+		for i := range e.Standings {
+			st := &e.Standings[i]
+			res := classify.Derive(set, roster, st.Input())
+			r.Changed = append(r.Changed, store.Classification{
+				Asset: st.Asset, Attributes: res.Attributes, Provenance: res.Provenance, Notes: res.Notes, Claims: st.Claims,
+			})
+		}
+		leaf, err := evidence.ClassificationLeaf(body, r.Changed, at)
+		r.Leaf = &leaf
+		return r, err
+	}))
 }
 
 // backup copies the database as it stands.

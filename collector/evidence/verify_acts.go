@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/patchproof/patchproof/collector/classify"
 	"github.com/patchproof/patchproof/collector/store"
 )
 
@@ -15,6 +16,12 @@ type said struct {
 	tokens     map[string]store.Token       // as the row has to be
 	policies   map[int64]store.PolicyRecord // by leaf, with the source's digest as its source
 	epochs     []epochLeaf
+	// declared, classified, listed, rules and imports: see classification.go.
+	declared   map[string]classify.Declared
+	classified map[string]*store.Classification
+	listed     map[[2]string]classify.Listed
+	rules      []ruled
+	imports    int
 	// transport holds the transport keys an asset's reports name.
 	transport map[string][]string
 }
@@ -25,7 +32,11 @@ type epochLeaf struct {
 }
 
 func newSaid() said {
-	return said{keys: map[string]string{}, attributes: map[string]AttributesBody{}, tokens: map[string]store.Token{}, policies: map[int64]store.PolicyRecord{}, transport: map[string][]string{}}
+	return said{
+		keys: map[string]string{}, attributes: map[string]AttributesBody{}, tokens: map[string]store.Token{}, policies: map[int64]store.PolicyRecord{},
+		transport: map[string][]string{}, declared: map[string]classify.Declared{}, classified: map[string]*store.Classification{},
+		listed: map[[2]string]classify.Listed{},
+	}
 }
 
 // epochAt is the epoch of a log of some size. The first is 1.
@@ -50,12 +61,18 @@ func (s *said) read(l store.Leaf, r *run) error {
 		}
 		s.keys[b.Key] = b.Asset
 		s.attributes[b.Asset] = AttributesBody{Asset: b.Asset, Name: b.Name, Attributes: b.Attributes}
+		s.declared[b.Asset] = classify.Declared{Attributes: b.Attributes, At: l.At}
+		if b.Declared != nil {
+			s.declared[b.Asset] = classify.Declared{Attributes: *b.Declared, By: b.By, At: l.At}
+		}
 	case KindAttributes:
 		var b AttributesBody
 		if err := openLeaf(l, &b); err != nil {
 			return err
 		}
 		s.attributes[b.Asset] = b
+		s.declared[b.Asset] = classify.Declared{Attributes: b.Attributes, At: l.At}
+		delete(s.classified, b.Asset)
 	case KindToken:
 		return s.token(l)
 	case KindTokenEnd:
@@ -70,6 +87,8 @@ func (s *said) read(l store.Leaf, r *run) error {
 		s.epochs = append(s.epochs, e)
 	case KindAssessment:
 		return r.assessment(l)
+	case KindClassification:
+		return r.classification(l)
 	default:
 		return openLeaf(l, nil)
 	}
@@ -113,6 +132,7 @@ func (r *run) checkAsset(a store.Asset, states []store.Report) error {
 		r.problem(where, "none of its reports names its transport key %s", a.TransportKey)
 	}
 	delete(r.said.attributes, a.ID)
+	r.checkWord(where, a)
 	return r.checkHeadOf(where, a, states)
 }
 
@@ -139,7 +159,7 @@ func (r *run) acts() error {
 	for id := range r.said.attributes {
 		r.problem("host "+id, "it was trusted and has no row: it was removed")
 	}
-	for _, step := range []func() error{r.checkPolicies, r.checkTokens, r.checkFindings, r.checkAdvisories} {
+	for _, step := range []func() error{r.checkPolicies, r.checkTokens, r.checkClassifications, r.checkFindings, r.checkAdvisories} {
 		if err := step(); err != nil {
 			return err
 		}

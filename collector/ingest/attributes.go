@@ -54,6 +54,7 @@ func checkAttributes(a store.Attributes) error {
 		oneOf("class", a.Class, sla.Compute, sla.Appliance, sla.Image, sla.Workload, sla.Golden, sla.Code),
 		oneOf("exposure", a.Exposure, sla.Internet, sla.Internal, sla.UnknownExposure),
 		oneOf("environment", a.Environment, sla.Production, sla.NonProduction, sla.EndUser, sla.UnknownEnvironment),
+		oneOf("data sensitivity", a.DataSensitivity, "", "high", "medium", "low"),
 	)...)
 }
 

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/patchproof/patchproof/collector/classify"
 	"github.com/patchproof/patchproof/collector/evidence"
 	"github.com/patchproof/patchproof/collector/store"
 	"github.com/patchproof/patchproof/schema"
@@ -83,6 +84,7 @@ func (d *Door) admit(ctx context.Context, key ed25519.PublicKey, req TrustReques
 	defer d.lock(schema.KeyID(key))()
 	at := schema.Timestamp(d.o.Now())
 	a := store.Asset{ID: AssetID(key), Name: req.Name, Key: schema.KeyID(key), TrustedAt: at, Attributes: withUnknowns(req.Attributes)}
+	a.Declared = classify.Declared{Attributes: req.Attributes, By: req.By, At: at}
 	if a.Name == "" {
 		waiting, err := d.waiting(ctx, a.Key)
 		if err != nil {

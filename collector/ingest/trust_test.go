@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/patchproof/patchproof/collector/classify"
 	"github.com/patchproof/patchproof/collector/ingest"
 	"github.com/patchproof/patchproof/collector/internal/natstest"
 	"github.com/patchproof/patchproof/collector/sla"
@@ -44,6 +45,7 @@ func TestTrustReplaysWaitingReportsInOrder(t *testing.T) {
 				Account: "123456789012", Exposure: sla.Internal,
 				Class: sla.Compute, Environment: sla.UnknownEnvironment,
 			},
+			Declared: classify.Declared{Attributes: attributes, By: "cli", At: now},
 		},
 		Fingerprint: fingerprint,
 		Replay:      ingest.Replayed{Accepted: 3},

@@ -20,14 +20,16 @@ type Asset struct {
 	Fingerprint string           `json:"fingerprint" doc:"Of the evidence key."`
 	TrustedAt   time.Time        `json:"trusted_at"`
 	Attributes  store.Attributes `json:"attributes"`
-	Hostname    string           `json:"hostname,omitempty"`
-	OS          string           `json:"os,omitempty"`
-	Release     string           `json:"release,omitempty"`
-	Kernel      string           `json:"kernel,omitempty"`
-	Arch        string           `json:"arch,omitempty"`
-	InstanceID  string           `json:"instance_id,omitempty"`
-	Agent       string           `json:"agent,omitempty"`
-	Packages    int              `json:"packages"`
+	// Provenance says by whose word each attribute stands.
+	Provenance []AttributeOrigin `json:"provenance"`
+	Hostname   string            `json:"hostname,omitempty"`
+	OS         string            `json:"os,omitempty"`
+	Release    string            `json:"release,omitempty"`
+	Kernel     string            `json:"kernel,omitempty"`
+	Arch       string            `json:"arch,omitempty"`
+	InstanceID string            `json:"instance_id,omitempty"`
+	Agent      string            `json:"agent,omitempty"`
+	Packages   int               `json:"packages"`
 	// LastReport is when the newest report was received, zero when none ever was.
 	LastReport time.Time `json:"last_report,omitzero"`
 	Sequence   uint64    `json:"sequence"`
@@ -158,7 +160,7 @@ func (s *Service) asset(ctx context.Context, a store.Asset, open Counts) (Asset,
 		return Asset{}, fmt.Errorf("list undetermined of %s: %w", a.ID, err)
 	}
 	out := Asset{
-		ID: a.ID, Name: a.Name, TrustedAt: a.TrustedAt, Attributes: a.Attributes, Covered: a.Covered,
+		ID: a.ID, Name: a.Name, TrustedAt: a.TrustedAt, Attributes: a.Attributes, Covered: a.Covered, Provenance: origins(&a),
 		Gaps: append([]schema.Gap{}, a.Gaps...), Undetermined: len(und), Open: open,
 	}
 	pub, err := schema.ParseKeyID(a.Key)

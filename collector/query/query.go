@@ -28,6 +28,7 @@ type Store interface {
 	store.Findings
 	store.Evidence
 	store.Policies
+	store.Classifications
 }
 
 // Service answers questions over a store.

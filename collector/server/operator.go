@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/patchproof/patchproof/collector/api"
+	"github.com/patchproof/patchproof/collector/estate"
 	"github.com/patchproof/patchproof/collector/feed"
 	"github.com/patchproof/patchproof/collector/ingest"
 	"github.com/patchproof/patchproof/collector/trust"
@@ -19,6 +20,7 @@ import (
 type operator struct {
 	door     *ingest.Door
 	importer *feed.Importer
+	estate   *estate.Service
 	keys     *trust.Keys
 	// incoming is where uploads lie while they are read.
 	incoming string
@@ -35,6 +37,9 @@ func (o *operator) TrustHost(ctx context.Context, r api.TrustRequest, by string)
 		return api.TrustResult{}, &api.BadInput{Err: err}
 	case err != nil:
 		return api.TrustResult{}, err
+	}
+	if err := o.estate.Refresh(ctx, []string{t.Asset.ID}); err != nil {
+		return api.TrustResult{}, fmt.Errorf("the host is trusted; %w", err)
 	}
 	o.wake()
 	return api.TrustResult{

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/patchproof/patchproof/collector/assess"
+	"github.com/patchproof/patchproof/collector/estate"
 	"github.com/patchproof/patchproof/collector/evidence"
 	"github.com/patchproof/patchproof/collector/feed"
 	"github.com/patchproof/patchproof/collector/ingest"
@@ -73,6 +74,7 @@ type collector struct {
 	conn     *nats.Conn
 	road     *natsin.Road
 	importer *feed.Importer
+	estate   *estate.Service
 	metrics  *metrics
 	listener net.Listener
 }
@@ -145,6 +147,8 @@ func (c *collector) open(ctx context.Context) error {
 	}
 	c.metrics = newMetrics(c)
 	c.assessor = assess.New(c.store, c.o.Now, c.o.Log)
+	c.estate = &estate.Service{Store: c.store, Now: c.o.Now, Log: c.o.Log.With("component", "estate")}
+	c.assessor.Classify = c.estate.Refresh
 	c.importer = &feed.Importer{Store: c.store, Now: c.o.Now, Log: c.o.Log.With("component", "feed")}
 	c.door = c.newDoor()
 	if err := c.openRoad(ctx); err != nil {

@@ -15,9 +15,9 @@ import (
 	"time"
 
 	"github.com/patchproof/patchproof/collector/advisory"
+	"github.com/patchproof/patchproof/collector/classify"
 	"github.com/patchproof/patchproof/collector/finding"
 	"github.com/patchproof/patchproof/collector/inventory"
-	"github.com/patchproof/patchproof/collector/sla"
 	"github.com/patchproof/patchproof/schema"
 )
 
@@ -46,6 +46,7 @@ type Store interface {
 	Evidence
 	Tokens
 	Policies
+	Classifications
 	// View calls f with the store as it stands now: whatever is written meanwhile,
 	// all that f reads is of one moment. f must not write, nor keep what it was given.
 	View(ctx context.Context, f func(Store) error) error
@@ -115,7 +116,11 @@ type Asset struct {
 	Key          string // evidence public key, hex
 	TransportKey string // as the first accepted report names it, empty before
 	TrustedAt    time.Time
-	Attributes   Attributes
+	// Attributes stand now. Declared is what an operator said by hand, Classified by
+	// whose word the attributes stand: nil before the first classification.
+	Attributes Attributes
+	Declared   classify.Declared
+	Classified *Classification
 	// Head is the report with the highest sequence, nil before the first.
 	Head *Head
 	// AssessedSequence is the highest sequence folded into findings; Refold asks
@@ -129,21 +134,8 @@ type Asset struct {
 	Gaps []schema.Gap
 }
 
-// Attributes classify an asset; set by people and imports, never by the host.
-type Attributes struct {
-	Account     string          `json:"account,omitempty"`
-	OU          string          `json:"ou,omitempty"`
-	Region      string          `json:"region,omitempty"`
-	Service     string          `json:"service,omitempty"`
-	Owner       string          `json:"owner,omitempty"`
-	Class       sla.Class       `json:"class"`
-	Exposure    sla.Exposure    `json:"exposure"`
-	Environment sla.Environment `json:"environment"`
-	Core        bool            `json:"core,omitempty"`
-	CrownJewel  bool            `json:"crown_jewel,omitempty"`
-	ColdWallet  bool            `json:"cold_wallet,omitempty"`
-	HotWallet   bool            `json:"hot_wallet,omitempty"`
-}
+// Attributes classify an asset; see collector/classify for whose word they rest on.
+type Attributes = classify.Attributes
 
 // Head is what the latest report says.
 type Head struct {
@@ -191,10 +183,10 @@ func (r Report) Head() Head {
 // Assets keeps the hosts we track and whose keys we trust.
 type Assets interface {
 	// TrustKey records a new asset for a key, with its leaf. ErrExists when the key
-	// is already trusted.
+	// is already trusted. Without Declared, the attributes are taken as declared.
 	TrustKey(ctx context.Context, a Asset, leaf Leaf) (int64, error)
-	// SetAttributes replaces an asset's name and attributes, marks it dirty, and
-	// appends the leaf.
+	// SetAttributes replaces an asset's name and what is declared of it, which holds
+	// alone until the next classification, marks it dirty, and appends the leaf.
 	SetAttributes(ctx context.Context, id, name string, at Attributes, leaf Leaf) (int64, error)
 	AssetByKey(ctx context.Context, key string) (Asset, error)
 	// Asset finds by id or by exact name; ErrNotFound, or ErrConflict when a name is ambiguous.

@@ -46,6 +46,7 @@ var floors = map[string]int{
 	"collector/evidence":        6,
 	"collector/ingest":          7,
 	"collector/assess":          7,
+	"collector/estate":          7,
 	"collector/feed":            7,
 	"collector/query":           7,
 	"collector/access":          7,
@@ -76,6 +77,7 @@ var sameFloor = map[[2]string]string{
 	{"collector/advisory", "collector/inventory"}: "an affected range speaks of a distribution release",
 	{"collector/policy", "collector/sla"}:         "reading the policy file fills sla.Policy",
 	{"collector/lifecycle", "collector/sla"}:      "moving a deadline means to evaluate it before and after",
+	{"collector/classify", "collector/sla"}:       "a classification is in the words of the timelines",
 	{"collector/client", "collector/api"}:         "the client speaks the types the API serves",
 }
 

@@ -10,13 +10,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/patchproof/patchproof/collector/classify"
 	"github.com/patchproof/patchproof/collector/client"
 	"github.com/patchproof/patchproof/collector/query"
 )
 
 func newAssetCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "asset", Short: "the hosts we track"}
-	cmd.AddCommand(newAssetListCommand(), newAssetShowCommand())
+	cmd.AddCommand(newAssetListCommand(), newAssetShowCommand(), newAssetImportCommand())
 	return cmd
 }
 
@@ -102,6 +103,9 @@ func printAsset(w io.Writer, d *query.AssetDetail) {
 	at := a.Attributes
 	say("classified", "class %s, exposure %s, environment %s%s%s%s", dash(string(at.Class)), dash(string(at.Exposure)), dash(string(at.Environment)),
 		flag(at.Core, ", core"), flag(at.CrownJewel, ", crown jewel"), flag(at.ColdWallet, ", cold wallet"))
+	for _, o := range a.Provenance {
+		say("", "%s", originWords(&o))
+	}
 	say("owner", "%s, service %s, account %s, region %s", dash(at.Owner), dash(at.Service), dash(at.Account), dash(at.Region))
 	say("reported", "%s, sequence %d, agent %s", dash(stamp(a.LastReport)), a.Sequence, dash(a.Agent))
 	say("fingerprint", "%s", a.Fingerprint)
@@ -125,6 +129,32 @@ func printAsset(w io.Writer, d *query.AssetDetail) {
 	if n := len(d.Findings) - shownFindings; n > 0 {
 		fmt.Fprintf(w, "… and %d more: patchproof finding list --asset %s\n", n, clean(a.Name))
 	}
+}
+
+// originWords says by whose word an attribute stands.
+func originWords(o *query.AttributeOrigin) string {
+	s := fmt.Sprintf("%s %s: ", o.Attribute, dash(o.Value))
+	switch {
+	case o.Claimed:
+		s += "claimed by " + o.Name
+		if o.Instead != "" {
+			s += ", stricter than the record's " + o.Instead
+		}
+	case o.Source == classify.ByNobody:
+		return s + "nobody says" + countsAs(o.Attribute)
+	default:
+		s += strings.TrimSpace(string(o.Source) + " " + o.Name)
+	}
+	if o.Detail != "" {
+		s += " (" + o.Detail + ")"
+	}
+	if o.By != "" {
+		s += ", by " + o.By
+	}
+	if at := stamp(o.At); at != "" {
+		s += ", " + at
+	}
+	return s
 }
 
 func completeWord(ok bool) string {

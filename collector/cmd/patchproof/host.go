@@ -83,13 +83,14 @@ quarantine are taken in at once.`,
 	f.StringVar(&at.Region, "region", "", "region")
 	f.StringVar(&at.Service, "service", "", "service it belongs to")
 	f.StringVar(&at.Owner, "owner", "", "owning team")
-	f.StringVar(&class, "class", "compute", "asset class: compute, appliance, image, workload, golden, code")
+	f.StringVar(&class, "class", "", "asset class: compute, appliance, image, workload, golden, code; compute when nobody says")
 	f.StringVar(&exposure, "exposure", "unknown", "internet, internal or unknown (counts as internet)")
 	f.StringVar(&environment, "environment", "unknown", "production, nonproduction, enduser or unknown (counts as production)")
 	f.BoolVar(&at.Core, "core", false, "core infrastructure")
 	f.BoolVar(&at.CrownJewel, "crown-jewel", false, "trading engine, wallet or signing")
 	f.BoolVar(&at.ColdWallet, "cold-wallet", false, "cold wallet host")
 	f.BoolVar(&at.HotWallet, "hot-wallet", false, "hot wallet host")
+	f.StringVar(&at.DataSensitivity, "data-sensitivity", "", "high, medium or low")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		fp, err := schema.ParseFingerprint(args[0])
 		if err != nil {
@@ -97,7 +98,7 @@ quarantine are taken in at once.`,
 		}
 		r.Fingerprint = fp
 		at.Class, at.Exposure, at.Environment = sla.Class(class), sla.Exposure(exposure), sla.Environment(environment)
-		if err := checkAttributes(class, exposure, environment); err != nil {
+		if err := checkAttributes(class, exposure, environment, at.DataSensitivity); err != nil {
 			return usage(err)
 		}
 		c, err := conn.client()
@@ -125,17 +126,18 @@ func printTrust(w io.Writer, r *api.TrustResult) {
 	fmt.Fprintln(w)
 }
 
-func checkAttributes(class, exposure, environment string) error {
+func checkAttributes(class, exposure, environment, sensitivity string) error {
 	for _, c := range []struct {
 		name, got string
 		want      []string
 	}{
-		{"class", class, []string{"compute", "appliance", "image", "workload", "golden", "code"}},
+		{"class", class, []string{"", "compute", "appliance", "image", "workload", "golden", "code"}},
 		{"exposure", exposure, []string{"internet", "internal", "unknown"}},
 		{"environment", environment, []string{"production", "nonproduction", "enduser", "unknown"}},
+		{"data sensitivity", sensitivity, []string{"", "high", "medium", "low"}},
 	} {
 		if !slices.Contains(c.want, c.got) {
-			return fmt.Errorf("%s %q: want %s", c.name, c.got, strings.Join(c.want, ", "))
+			return fmt.Errorf("%s %q: want %s", c.name, c.got, strings.TrimPrefix(strings.Join(c.want, ", "), ", "))
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/patchproof/patchproof/collector/classify"
 	"github.com/patchproof/patchproof/collector/store"
 )
 
@@ -27,6 +28,8 @@ type assetRow struct {
 	AssessedAt       int64   `bun:"assessed_at"`
 	Covered          bool    `bun:"covered"`
 	Gaps             string  `bun:"gaps"`
+	Declared         string  `bun:"declared"`
+	Classified       string  `bun:"classified"`
 }
 
 // TrustKey records a new asset for a key, with its leaf. [store.ErrExists] when
@@ -59,9 +62,19 @@ func insertAsset(ctx context.Context, tx bun.Tx, a store.Asset, leaf int64) erro
 	if err != nil {
 		return err
 	}
+	if a.Declared == (classify.Declared{}) {
+		a.Declared = classify.Declared{Attributes: a.Attributes}
+	}
+	if a.Declared.At.IsZero() {
+		a.Declared.At = a.TrustedAt
+	}
+	declared, err := toJSON(exactDeclared(a.Declared))
+	if err != nil {
+		return err
+	}
 	row := assetRow{
 		ID: a.ID, Name: words(a.Name), Key: a.Key, TransportKey: a.TransportKey, TrustedAt: micros(a.TrustedAt), Attributes: attributes,
-		AssessedAt: zeroTime, Gaps: "[]",
+		AssessedAt: zeroTime, Gaps: "[]", Declared: declared,
 	}
 	if _, err := tx.NewInsert().Model(&row).Exec(ctx); err != nil {
 		return err
@@ -70,8 +83,14 @@ func insertAsset(ctx context.Context, tx bun.Tx, a store.Asset, leaf int64) erro
 	return err
 }
 
-// SetAttributes replaces an asset's name and attributes, marks it dirty, and
-// appends the leaf.
+// exactDeclared is d as it will come back.
+func exactDeclared(d classify.Declared) classify.Declared {
+	d.At = exact(d.At)
+	return d
+}
+
+// SetAttributes replaces an asset's name and what is declared of it, which holds
+// alone until the next classification, marks it dirty, and appends the leaf.
 func (s *Store) SetAttributes(ctx context.Context, id, name string, at store.Attributes, leaf store.Leaf) (n int64, err error) {
 	err = s.write(ctx, "set attributes", func(tx bun.Tx) error {
 		if err := assetThere(ctx, tx, id); err != nil {
@@ -81,7 +100,12 @@ func (s *Store) SetAttributes(ctx context.Context, id, name string, at store.Att
 		if err != nil {
 			return err
 		}
-		if _, err := tx.NewRaw("UPDATE asset SET name = ?, attributes = ? WHERE id = ?", words(name), text, id).Exec(ctx); err != nil {
+		declared, err := toJSON(exactDeclared(classify.Declared{Attributes: at, At: leaf.At}))
+		if err != nil {
+			return err
+		}
+		_, err = tx.NewRaw("UPDATE asset SET name = ?, attributes = ?, declared = ?, classified = '' WHERE id = ?", words(name), text, declared, id).Exec(ctx)
+		if err != nil {
 			return err
 		}
 		if err := markAssets(ctx, tx, []string{id}); err != nil {
@@ -149,6 +173,13 @@ func (r assetRow) asset() (store.Asset, error) {
 		AssessedSequence: uint64(r.AssessedSequence), Refold: r.Refold, AssessedAt: instant(r.AssessedAt), Covered: r.Covered,
 	}
 	err := errors.Join(fromJSONStrict(r.Attributes, &a.Attributes), fromJSON(r.Gaps, &a.Gaps))
+	if r.Declared != "" {
+		err = errors.Join(err, fromJSONStrict(r.Declared, &a.Declared))
+	}
+	if r.Classified != "" {
+		a.Classified = new(store.Classification)
+		err = errors.Join(err, fromJSONStrict(r.Classified, a.Classified))
+	}
 	if r.Head != nil {
 		a.Head = new(store.Head)
 		err = errors.Join(err, fromJSONStrict(*r.Head, a.Head))

@@ -55,9 +55,20 @@ CREATE TABLE asset (
     assessed_at       INTEGER NOT NULL,
     covered           INTEGER NOT NULL,
     gaps              TEXT NOT NULL
-) STRICT;
+, declared TEXT NOT NULL DEFAULT '', classified TEXT NOT NULL DEFAULT '') STRICT;
 CREATE INDEX asset_head_release ON asset (head_release);
 CREATE INDEX asset_name ON asset (name, id);
+CREATE TABLE asset_import (
+    leaf        INTEGER PRIMARY KEY REFERENCES leaf (idx),
+    source      TEXT NOT NULL,
+    file        TEXT NOT NULL,
+    format      TEXT NOT NULL,
+    digest      TEXT NOT NULL,
+    entries     INTEGER NOT NULL,
+    imported_at INTEGER NOT NULL,
+    imported_by TEXT NOT NULL,
+    text        BLOB NOT NULL
+) STRICT;
 CREATE TABLE asset_key (
     key        TEXT PRIMARY KEY,
     asset      TEXT NOT NULL REFERENCES asset (id),
@@ -69,6 +80,20 @@ CREATE TABLE checkpoint (
     size INTEGER PRIMARY KEY CHECK (size > 0),
     at   INTEGER NOT NULL,
     note BLOB NOT NULL
+) STRICT;
+CREATE TABLE classification (
+    asset TEXT NOT NULL REFERENCES asset (id),
+    leaf  INTEGER NOT NULL REFERENCES leaf (idx),
+    body  TEXT NOT NULL,
+    PRIMARY KEY (asset, leaf)
+) STRICT;
+CREATE INDEX classification_leaf ON classification (leaf);
+CREATE TABLE classification_rules (
+    leaf       INTEGER PRIMARY KEY REFERENCES leaf (idx),
+    digest     TEXT NOT NULL,
+    source     BLOB NOT NULL,
+    applied_at INTEGER NOT NULL,
+    applied_by TEXT NOT NULL
 ) STRICT;
 CREATE TABLE counter (
     name  TEXT PRIMARY KEY,
@@ -141,6 +166,14 @@ CREATE TABLE leaf (
     kind TEXT NOT NULL CHECK (length(kind) > 0),
     at   INTEGER NOT NULL,
     body BLOB NOT NULL CHECK (length(body) > 0)
+) STRICT;
+CREATE TABLE listed (
+    source TEXT NOT NULL,
+    key    TEXT NOT NULL,
+    leaf   INTEGER NOT NULL REFERENCES asset_import (leaf),
+    seen   INTEGER NOT NULL REFERENCES asset_import (leaf),
+    body   TEXT NOT NULL,
+    PRIMARY KEY (source, key)
 ) STRICT;
 CREATE TABLE log_state (
     id     INTEGER PRIMARY KEY CHECK (id = 1),

@@ -3,12 +3,14 @@ package storetest
 import (
 	"testing"
 
+	"github.com/patchproof/patchproof/collector/classify"
 	"github.com/patchproof/patchproof/collector/sla"
 	"github.com/patchproof/patchproof/collector/store"
 )
 
 var assets = []test{
 	{"RoundTrip", assetRoundTrip},
+	{"DeclaresItsAttributes", assetDeclared},
 	{"RefusesAKnownKey", assetTwice},
 	{"RefusesATakenID", assetTakenID},
 	{"FailingLeafLeavesNothing", assetFailingLeaf},
@@ -26,13 +28,21 @@ var attributes = store.Attributes{
 
 func assetRoundTrip(t *testing.T, s store.Store) {
 	a := store.Asset{ID: "A1", Name: "db 1", Key: key("A1"), TrustedAt: t0, Attributes: attributes}
+	a.Declared = classify.Declared{Attributes: store.Attributes{Owner: "team"}, By: "ada", At: t0}
 	n := must[int64](t)(s.TrustKey(t.Context(), a, leaf("trust")))
 	wantEqual(t, "leaf", n, int64(0))
-	a.TrustedAt = rounded(t0)
+	a.TrustedAt, a.Declared.At = rounded(t0), rounded(t0)
 	wantEqual(t, "by key", must[store.Asset](t)(s.AssetByKey(t.Context(), a.Key)), a)
 	wantEqual(t, "by id", must[store.Asset](t)(s.Asset(t.Context(), a.ID)), a)
 	_, err := s.AssetByKey(t.Context(), "nobody")
 	wantErr(t, "an unknown key", err, store.ErrNotFound)
+}
+
+func assetDeclared(t *testing.T, s store.Store) {
+	a := store.Asset{ID: "A1", Name: "db", Key: key("A1"), TrustedAt: t0, Attributes: attributes}
+	must[int64](t)(s.TrustKey(t.Context(), a, leaf("trust")))
+	got := must[store.Asset](t)(s.Asset(t.Context(), "A1"))
+	wantEqual(t, "declared", got.Declared, classify.Declared{Attributes: attributes, At: rounded(t0)})
 }
 
 func assetTwice(t *testing.T, s store.Store) {
@@ -89,6 +99,7 @@ func assetAttributes(t *testing.T, s store.Store) {
 	wantEqual(t, "leaf", n, leafCount(t, s)-1)
 	a := must[store.Asset](t)(s.Asset(t.Context(), "new name"))
 	wantEqual(t, "attributes", a.Attributes, attributes)
+	wantEqual(t, "declared", a.Declared, classify.Declared{Attributes: attributes, At: rounded(t0)})
 	if len(marks(t.Context(), t, s)) != 1 {
 		t.Error("the asset was not marked")
 	}

@@ -40,6 +40,7 @@ func Run(t *testing.T, open Open) {
 		{"Evidence", evidence},
 		{"Tokens", tokens},
 		{"Policies", policies},
+		{"Classifications", classifications},
 		{"Concurrency", concurrency},
 	} {
 		t.Run(role.name, func(t *testing.T) {

@@ -1,0 +1,59 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/patchproof/patchproof/collector/api"
+	"github.com/patchproof/patchproof/collector/query"
+)
+
+const binary = "application/octet-stream"
+
+// Classification shows the rules in force and the imports.
+func (c *Client) Classification(ctx context.Context) (query.Classification, error) {
+	return get[query.Classification](ctx, c, "/v1/classification", nil)
+}
+
+// Classified explains one asset, by id or name.
+func (c *Client) Classified(ctx context.Context, idOrName string) (query.Classified, error) {
+	return get[query.Classified](ctx, c, "/v1/classification/assets/"+url.PathEscape(idOrName), nil)
+}
+
+// ClassificationGaps lists what nobody vouches for.
+func (c *Client) ClassificationGaps(ctx context.Context) (query.ClassificationGaps, error) {
+	return get[query.ClassificationGaps](ctx, c, "/v1/classification/gaps", nil)
+}
+
+// Coverage holds what is expected against what reports.
+func (c *Client) Coverage(ctx context.Context, cadence time.Duration) (query.Coverage, error) {
+	q := url.Values{}
+	if cadence != 0 {
+		q.Set("cadence", cadence.String())
+	}
+	return get[query.Coverage](ctx, c, "/v1/coverage", q)
+}
+
+// ApplyRules puts a file of rules in force.
+func (c *Client) ApplyRules(ctx context.Context, src []byte) (api.RulesApplied, error) {
+	return call[api.RulesApplied](ctx, c, http.MethodPost, "/v1/classification/rules", nil, binary, bytes.NewReader(src))
+}
+
+// TestRules says what a file of rules would do to one asset, or to all when asset is empty.
+func (c *Client) TestRules(ctx context.Context, src []byte, asset string) (api.RulesTest, error) {
+	q := url.Values{}
+	if asset != "" {
+		q.Set("asset", asset)
+	}
+	return call[api.RulesTest](ctx, c, http.MethodPost, "/v1/classification/test", q, binary, bytes.NewReader(src))
+}
+
+// ImportAssets uploads a list of assets under its source's name.
+func (c *Client) ImportAssets(ctx context.Context, source, file string, body io.Reader) (api.AssetsImported, error) {
+	q := url.Values{"source": {source}, "file": {file}}
+	return call[api.AssetsImported](ctx, c, http.MethodPost, "/v1/assets/import", q, binary, body)
+}

@@ -1,0 +1,54 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/patchproof/patchproof/collector/api"
+	"github.com/patchproof/patchproof/collector/estate"
+)
+
+// ApplyRules puts a file of classification rules in force.
+func (o *operator) ApplyRules(ctx context.Context, src []byte, by string) (api.RulesApplied, error) {
+	a, err := o.estate.ApplyRules(ctx, src, by)
+	if err != nil {
+		return api.RulesApplied{}, spoken(err)
+	}
+	o.wake()
+	return api.RulesApplied{Digest: a.Digest, Rules: a.Rules, Assets: a.Assets, Changed: a.Changed, Leaf: a.Leaf}, nil
+}
+
+// ImportAssets takes in a list of assets.
+func (o *operator) ImportAssets(ctx context.Context, u api.AssetUpload, by string) (api.AssetsImported, error) {
+	data, err := io.ReadAll(u.Body)
+	if err != nil {
+		if over, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			err = fmt.Errorf("the file has more than %d bytes", over.Limit)
+		}
+		return api.AssetsImported{}, &api.BadInput{Err: fmt.Errorf("read upload: %w", err)}
+	}
+	a, err := o.estate.Import(ctx, u.Source, u.File, data, by)
+	if err != nil {
+		return api.AssetsImported{}, spoken(err)
+	}
+	o.wake()
+	out := api.AssetsImported{
+		Source: u.Source, Format: a.Format, Digest: a.Digest, Entries: a.Entries, Matched: a.Matched, Assets: a.Assets,
+		Changed: a.Changed, Ignored: a.Ignored, Skipped: a.Skipped, Leaf: a.Leaf,
+	}
+	if out.Ignored == nil {
+		out.Ignored = []string{}
+	}
+	return out, nil
+}
+
+// spoken lets callers read what is wrong with their request.
+func spoken(err error) error {
+	if errors.Is(err, estate.ErrInvalid) {
+		return &api.BadInput{Err: err}
+	}
+	return err
+}
