@@ -9,6 +9,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/patchproof/patchproof/collector/query"
 	"github.com/patchproof/patchproof/collector/store"
 )
 
@@ -28,6 +29,8 @@ func (s *server) fail(ctx context.Context, err error) error {
 		return status
 	case errors.As(err, &bad):
 		return huma.Error422UnprocessableEntity(bad.Error())
+	case errors.Is(err, query.ErrFilter):
+		return huma.Error422UnprocessableEntity(err.Error())
 	case errors.Is(err, store.ErrNotFound):
 		return huma.Error404NotFound(err.Error())
 	case errors.Is(err, store.ErrExists), errors.Is(err, store.ErrConflict):

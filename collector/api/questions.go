@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/patchproof/patchproof/collector/finding"
 	"github.com/patchproof/patchproof/collector/query"
 	"github.com/patchproof/patchproof/collector/store"
 )
@@ -35,28 +35,73 @@ func get[I, O any](s *server, api huma.API, path, id, summary string, f func(con
 
 type none struct{}
 
-type findingsInput struct {
-	Severity      string `query:"severity" enum:"critical,high,medium,low" doc:"Only this severity."`
-	KEV           string `query:"kev" enum:"true,false" doc:"Only known exploited ones, or only others."`
-	Overdue       bool   `query:"overdue" doc:"Only overdue ones."`
-	Open          bool   `query:"open" doc:"Only those whose clock runs."`
-	Asset         string `query:"asset" maxLength:"253" doc:"Asset id or name."`
-	Vulnerability string `query:"vulnerability" maxLength:"128"`
-	State         string `query:"state" enum:"open,pending_reboot,fixed,not_affected"`
-	Limit         int    `query:"limit" minimum:"1" maximum:"10000" default:"100"`
-	After         string `query:"after" maxLength:"64" doc:"Cursor: 'next' of the page before."`
+// FilterInput declares the filters of findings, for the API's document; what they
+// say is read by query.ParseFilter. A list is separated by commas.
+type FilterInput struct {
+	Severity       string `query:"severity" maxLength:"4096" doc:"critical, high, medium, low"`
+	Priority       string `query:"priority" maxLength:"4096" doc:"P0 to P4"`
+	State          string `query:"state" maxLength:"4096" doc:"open, pending_reboot, fixed, not_affected"`
+	Cycle          string `query:"cycle" maxLength:"4096" doc:"zero_day, out_of_cycle, in_cycle"`
+	Flag           string `query:"flag" maxLength:"4096" doc:"arrival, target_missed; all of them must hold"`
+	KEV            string `query:"kev" maxLength:"4096" doc:"true or false"`
+	Overdue        string `query:"overdue" maxLength:"4096" doc:"true: the clock runs and the due date has passed"`
+	AwaitingFix    string `query:"awaiting_fix" maxLength:"4096" doc:"true: no date yet, for want of a fix"`
+	Open           string `query:"open" maxLength:"4096" doc:"true: the clock runs"`
+	Vulnerability  string `query:"vulnerability" maxLength:"4096" doc:"CVE-2024-6387"`
+	Component      string `query:"component" maxLength:"4096" doc:"Source packages."`
+	Package        string `query:"package" maxLength:"4096" doc:"Binary packages."`
+	Advisory       string `query:"advisory" maxLength:"4096" doc:"DSA-5724-1"`
+	Asset          string `query:"asset" maxLength:"4096" doc:"By id or name."`
+	Class          string `query:"class" maxLength:"4096" doc:"compute, appliance, image, workload, golden, code"`
+	Exposure       string `query:"exposure" maxLength:"4096" doc:"internet, internal, unknown"`
+	Environment    string `query:"environment" maxLength:"4096" doc:"production, nonproduction, enduser, unknown"`
+	Column         string `query:"column" maxLength:"4096" doc:"Column of the timelines: internet, production, nonproduction, enduser"`
+	OU             string `query:"ou" maxLength:"4096"`
+	Account        string `query:"account" maxLength:"4096"`
+	Region         string `query:"region" maxLength:"4096"`
+	Service        string `query:"service" maxLength:"4096"`
+	Owner          string `query:"owner" maxLength:"4096"`
+	Unowned        string `query:"unowned" maxLength:"4096" doc:"true: on assets without an owner"`
+	CrownJewel     string `query:"crown_jewel" maxLength:"4096" doc:"true or false"`
+	ColdWallet     string `query:"cold_wallet" maxLength:"4096" doc:"true or false"`
+	HotWallet      string `query:"hot_wallet" maxLength:"4096" doc:"true or false"`
+	DueBefore      string `query:"due_before" maxLength:"4096" doc:"Date."`
+	DueAfter       string `query:"due_after" maxLength:"4096" doc:"Date."`
+	DetectedBefore string `query:"detected_before" maxLength:"4096" doc:"Date or instant."`
+	DetectedAfter  string `query:"detected_after" maxLength:"4096" doc:"Date or instant."`
+	ClosedBefore   string `query:"closed_before" maxLength:"4096" doc:"Date or instant."`
+	ClosedAfter    string `query:"closed_after" maxLength:"4096" doc:"Date or instant."`
+	View           string `query:"view" maxLength:"64" doc:"A ready-made question, see /v1/findings-views; filters beside it narrow further."`
+
+	raw url.Values
 }
 
-func (in *findingsInput) filter() query.Filter {
-	f := query.Filter{
-		Severity: finding.Severity(in.Severity), Overdue: in.Overdue, OpenOnly: in.Open, Asset: in.Asset,
-		Vulnerability: in.Vulnerability, State: finding.State(in.State), Limit: min(in.Limit, maxPage), After: in.After,
+// Resolve keeps the query as it was sent.
+func (in *FilterInput) Resolve(ctx huma.Context) []error {
+	u := ctx.URL()
+	in.raw = u.Query()
+	return nil
+}
+
+type findingsInput struct {
+	FilterInput
+	Sort  string `query:"sort" maxLength:"256" doc:"Keys, - before one turns it around: due, priority, severity, kev, detected, closed, vulnerability, component, asset, state. Default is urgency."`
+	Limit int    `query:"limit" minimum:"1" maximum:"10000" default:"100"`
+	After string `query:"after" maxLength:"64" doc:"Cursor: 'next' of the page before."`
+}
+
+func (s *server) findings(ctx context.Context, in *findingsInput) (query.FindingList, error) {
+	f, err := query.ParseFilter(in.raw)
+	if err != nil {
+		return query.FindingList{}, err
 	}
-	if in.KEV != "" {
-		kev := in.KEV == "true"
-		f.KEV = &kev
-	}
-	return f
+	f.Limit = min(in.Limit, maxPage)
+	return s.Query.Findings(ctx, f)
+}
+
+// ViewList lists the ready-made questions.
+type ViewList struct {
+	Views []query.View `json:"views"`
 }
 
 type idInput struct {
@@ -106,9 +151,9 @@ func (s *server) questions(api huma.API) {
 	get(s, api, "/v1/summary", "summary", "The state of the whole estate",
 		func(ctx context.Context, _ *none) (query.Summary, error) { return s.Query.Summary(ctx) })
 	get(s, api, "/v1/findings", "list-findings", "Findings, most urgent first",
-		func(ctx context.Context, in *findingsInput) (query.FindingList, error) {
-			return s.Query.Findings(ctx, in.filter())
-		})
+		s.findings)
+	get(s, api, "/v1/findings-views", "list-finding-views", "Ready-made questions on findings",
+		func(context.Context, *none) (ViewList, error) { return ViewList{Views: query.Views}, nil })
 	get(s, api, "/v1/findings/{id}", "explain-finding", "Why a finding stands where it stands",
 		func(ctx context.Context, in *idInput) (query.Explanation, error) { return s.Query.Explain(ctx, in.ID) })
 	get(s, api, "/v1/assets", "list-assets", "Every host we track",

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -63,30 +62,12 @@ func (c *Client) Summary(ctx context.Context) (query.Summary, error) {
 
 // Findings lists one page of findings.
 func (c *Client) Findings(ctx context.Context, f query.Filter) (query.FindingList, error) {
-	q := url.Values{}
-	set := func(k, v string) {
-		if v != "" {
-			q.Set(k, v)
-		}
-	}
-	set("severity", string(f.Severity))
-	set("asset", f.Asset)
-	set("vulnerability", f.Vulnerability)
-	set("state", string(f.State))
-	set("after", f.After)
-	if f.KEV != nil {
-		q.Set("kev", strconv.FormatBool(*f.KEV))
-	}
-	if f.Overdue {
-		q.Set("overdue", "true")
-	}
-	if f.OpenOnly {
-		q.Set("open", "true")
-	}
-	if f.Limit > 0 {
-		q.Set("limit", strconv.Itoa(f.Limit))
-	}
-	return get[query.FindingList](ctx, c, "/v1/findings", q)
+	return get[query.FindingList](ctx, c, "/v1/findings", f.Values())
+}
+
+// Views lists the ready-made questions on findings.
+func (c *Client) Views(ctx context.Context) (api.ViewList, error) {
+	return get[api.ViewList](ctx, c, "/v1/findings-views", nil)
 }
 
 // Explain tells why a finding stands where it stands.

@@ -117,7 +117,7 @@ func (s *Service) Asset(ctx context.Context, idOrName string) (AssetDetail, erro
 	if err != nil {
 		return AssetDetail{}, err
 	}
-	list, err := s.Findings(ctx, Filter{Asset: a.ID, OpenOnly: true})
+	list, err := s.Findings(ctx, Filter{Asset: []string{a.ID}, OpenOnly: true})
 	if err != nil {
 		return AssetDetail{}, err
 	}
@@ -208,7 +208,7 @@ func (s *Service) Vulnerability(ctx context.Context, id string) (Vulnerability, 
 	if err != nil {
 		return Vulnerability{}, fmt.Errorf("load facts of %s: %w", id, err)
 	}
-	list, err := s.Findings(ctx, Filter{Vulnerability: id})
+	list, err := s.Findings(ctx, Filter{Vulnerability: []string{id}})
 	if err != nil {
 		return Vulnerability{}, err
 	}

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/patchproof/patchproof/collector/finding"
+	"github.com/patchproof/patchproof/collector/sla"
 	"github.com/patchproof/patchproof/collector/store"
 	"github.com/patchproof/patchproof/collector/version"
 )
@@ -41,12 +44,25 @@ type Finding struct {
 	Due         finding.Date `json:"due,omitempty"`
 	DueAt       time.Time    `json:"due_at,omitzero" doc:"First instant out of time."`
 	// DaysLeft counts whole days to the breach, negative after it; meaningless without Due.
-	DaysLeft   int          `json:"days_left"`
-	Target     finding.Date `json:"target,omitempty"`
-	MitigateBy time.Time    `json:"mitigate_by,omitzero"`
-	Rule       string       `json:"rule,omitempty"`
-	Why        string       `json:"why,omitempty" doc:"The winning rule in words."`
-	Closed     time.Time    `json:"closed,omitzero"`
+	DaysLeft     int          `json:"days_left"`
+	Target       finding.Date `json:"target,omitempty"`
+	MitigateBy   time.Time    `json:"mitigate_by,omitzero"`
+	TargetMissed bool         `json:"target_missed,omitempty" doc:"The clock runs and the target has passed."`
+	Rule         string       `json:"rule,omitempty"`
+	Why          string       `json:"why,omitempty" doc:"The winning rule in words."`
+	Closed       time.Time    `json:"closed,omitzero"`
+	// What its asset is, as of the answer.
+	Column      string `json:"column" doc:"Column of the timelines."`
+	Class       string `json:"class"`
+	Exposure    string `json:"exposure"`
+	Environment string `json:"environment"`
+	OU          string `json:"ou,omitempty"`
+	Account     string `json:"account,omitempty"`
+	Region      string `json:"region,omitempty"`
+	Service     string `json:"service,omitempty"`
+	Owner       string `json:"owner,omitempty"`
+	CrownJewel  bool   `json:"crown_jewel,omitempty"`
+	ColdWallet  bool   `json:"cold_wallet,omitempty"`
 }
 
 // FindingList is a page of findings.
@@ -57,44 +73,148 @@ type FindingList struct {
 	Next string `json:"next,omitempty"`
 }
 
-// Findings lists findings, most urgent first.
+// Findings lists findings, most urgent first or as the filter sorts them.
 func (s *Service) Findings(ctx context.Context, f Filter) (FindingList, error) {
 	at := s.now()
-	q := store.FindingQuery{
-		Severity: f.Severity, KEV: f.KEV, OpenOnly: f.OpenOnly, Vulnerability: f.Vulnerability,
-		State: f.State, After: f.After,
-	}
-	if f.Overdue {
-		q.OverdueAt = at
-	}
-	if f.Asset != "" {
-		a, err := s.Store.Asset(ctx, f.Asset)
-		if err != nil {
-			return FindingList{}, err
-		}
-		q.Asset = a.ID
-	}
-	if f.Limit > 0 {
-		q.Limit = f.Limit + 1 // one more tells whether there is a next page
-	}
-	rows, err := s.Store.ListFindings(ctx, q)
+	out := FindingList{Findings: []Finding{}}
+	q, possible, err := s.findingQuery(ctx, f, at)
 	if err != nil {
-		return FindingList{}, fmt.Errorf("list findings: %w", err)
+		return out, err
 	}
-	out := FindingList{Findings: make([]Finding, 0, len(rows))}
+	var rows []finding.Finding
+	if possible {
+		if f.Limit > 0 {
+			q.Limit = f.Limit + 1 // one more tells whether there is a next page
+		}
+		if rows, err = s.Store.ListFindings(ctx, q); err != nil {
+			return out, fmt.Errorf("list findings: %w", err)
+		}
+	}
 	if f.Limit > 0 && len(rows) > f.Limit {
 		rows = rows[:f.Limit]
 		out.Next = rows[len(rows)-1].ID
 	}
-	names, err := s.names(ctx)
-	if err != nil {
+	if out.Findings, err = s.rows(ctx, rows, at); err != nil {
 		return out, err
 	}
-	for i := range rows {
-		out.Findings = append(out.Findings, row(&rows[i], names[rows[i].Asset].Name, at))
-	}
 	out.Meta, err = s.meta(ctx, at, len(out.Findings))
+	out.Filters = f.words()
 	return out, err
+}
+
+// findingQuery says a filter in the store's terms. It is not possible when the
+// filter and its view exclude each other.
+func (s *Service) findingQuery(ctx context.Context, f Filter, at time.Time) (q store.FindingQuery, possible bool, err error) {
+	if err := f.Check(); err != nil {
+		return q, false, err
+	}
+	if f, possible, err = f.merged(); err != nil || !possible {
+		return q, false, err
+	}
+	q = store.FindingQuery{
+		AssetQuery: store.AssetQuery{
+			OU: f.OU, Account: f.Account, Region: f.Region, Service: f.Service, Owner: f.Owner, Unowned: f.Unowned,
+			Class: f.Class, Exposure: f.Exposure, Environment: f.Environment, Column: f.Column,
+			CrownJewel: f.CrownJewel, ColdWallet: f.ColdWallet, HotWallet: f.HotWallet,
+		},
+		Priority: f.Priority, Cycle: f.Cycle, Vulnerability: f.Vulnerability, Component: f.Component,
+		Package: f.Package, Advisory: f.Advisory, KEV: f.KEV, OpenOnly: f.OpenOnly, AwaitingFix: f.AwaitingFix,
+		DueBefore: finding.Date(f.DueBefore), DueAfter: finding.Date(f.DueAfter), After: f.After,
+	}
+	for _, w := range f.Severity {
+		q.Severity = append(q.Severity, finding.Severity(w))
+	}
+	for _, w := range f.State {
+		q.State = append(q.State, finding.State(w))
+	}
+	for _, k := range f.Sort {
+		key, turned := strings.CutPrefix(k, "-")
+		q.Sort = append(q.Sort, store.SortKey{Key: key, Descending: turned})
+	}
+	if f.Overdue {
+		q.OverdueAt = at
+	}
+	for _, w := range f.Flag {
+		if err := s.flag(ctx, &q, w, at); err != nil {
+			return q, false, err
+		}
+	}
+	for _, t := range []struct {
+		word string
+		into *time.Time
+	}{
+		{f.DetectedBefore, &q.DetectedBefore},
+		{f.DetectedAfter, &q.DetectedAfter},
+		{f.ClosedBefore, &q.ClosedBefore},
+		{f.ClosedAfter, &q.ClosedAfter},
+	} {
+		if *t.into, err = when(t.word); err != nil {
+			return q, false, fmt.Errorf("%w: %q is no date and no instant", ErrFilter, t.word)
+		}
+	}
+	for _, name := range f.Asset {
+		a, err := s.Store.Asset(ctx, name)
+		if err != nil {
+			return q, false, fmt.Errorf("asset %q: %w", name, err)
+		}
+		q.Asset = append(q.Asset, a.ID)
+	}
+	return q, true, nil
+}
+
+func (s *Service) flag(ctx context.Context, q *store.FindingQuery, word string, at time.Time) error {
+	switch word {
+	case "arrival":
+		yes := true
+		q.Arrival = &yes
+		return nil
+	case "target_missed":
+		today, err := s.today(ctx, at)
+		q.TargetBefore = today
+		return err
+	default:
+		return fmt.Errorf("%w: flag %q is not known", ErrFilter, word)
+	}
+}
+
+// rows restates stored findings with what their assets are, in two reads.
+func (s *Service) rows(ctx context.Context, fs []finding.Finding, at time.Time) ([]Finding, error) {
+	out := make([]Finding, 0, len(fs))
+	if len(fs) == 0 {
+		return out, nil
+	}
+	ids := map[string]struct{}{}
+	for i := range fs {
+		ids[fs[i].Asset] = struct{}{}
+	}
+	list, err := s.Store.AssetsByID(ctx, slices.Sorted(maps.Keys(ids)))
+	if err != nil {
+		return nil, fmt.Errorf("read assets of findings: %w", err)
+	}
+	assets := make(map[string]store.Asset, len(list))
+	for _, a := range list {
+		assets[a.ID] = a
+	}
+	today, err := s.today(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	for i := range fs {
+		r := row(&fs[i], "", at)
+		r.describe(assets[r.Asset])
+		r.TargetMissed = r.State.Running() && r.Target != "" && r.Target < today
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+// describe says what a finding's asset is.
+func (r *Finding) describe(a store.Asset) {
+	at := a.Attributes
+	r.AssetName, r.OU, r.Account, r.Region, r.Service, r.Owner = a.Name, at.OU, at.Account, at.Region, at.Service, at.Owner
+	r.Class, r.Exposure, r.Environment = string(at.Class), string(at.Exposure), string(at.Environment)
+	r.CrownJewel, r.ColdWallet = at.CrownJewel, at.ColdWallet
+	r.Column = string(sla.ColumnOf(sla.Asset{Exposure: at.Exposure, Environment: at.Environment, Core: at.Core}))
 }
 
 // row restates a stored finding as of an instant.
@@ -200,7 +320,12 @@ func (s *Service) Explain(ctx context.Context, id string) (Explanation, error) {
 	if err != nil {
 		return Explanation{}, fmt.Errorf("asset of finding %s: %w", id, err)
 	}
-	out := Explanation{Finding: row(&f, as.Name, at), Compare: f.Packages, Verdict: f.Verdict, History: history(&f)}
+	out := Explanation{Compare: f.Packages, Verdict: f.Verdict, History: history(&f)}
+	rows, err := s.rows(ctx, []finding.Finding{f}, at)
+	if err != nil {
+		return out, err
+	}
+	out.Finding = rows[0]
 	if out.Meta, err = s.meta(ctx, at, 1); err != nil {
 		return out, err
 	}

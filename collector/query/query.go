@@ -12,9 +12,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/patchproof/patchproof/collector/finding"
+	"github.com/patchproof/patchproof/collector/policy"
 	"github.com/patchproof/patchproof/collector/store"
 )
 
@@ -35,6 +37,41 @@ type Store interface {
 type Service struct {
 	Store Store
 	Now   func() time.Time
+
+	// zone is the policy's, read once for each policy.
+	zone atomic.Pointer[policyZone]
+}
+
+type policyZone struct {
+	policy string
+	zone   *time.Location
+}
+
+// policyAt is the policy in force at the end of the second that an instant names:
+// it may have come into force in it.
+func (s *Service) policyAt(ctx context.Context, at time.Time) (store.PolicyRecord, error) {
+	return s.Store.PolicyInForce(ctx, at.Add(time.Second-time.Microsecond))
+}
+
+// today is the date of an instant in the policy's zone, UTC without a policy.
+func (s *Service) today(ctx context.Context, at time.Time) (finding.Date, error) {
+	rec, err := s.policyAt(ctx, at)
+	if errors.Is(err, store.ErrNotFound) {
+		return finding.Date(at.UTC().Format(time.DateOnly)), nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read policy: %w", err)
+	}
+	z := s.zone.Load()
+	if z == nil || z.policy != rec.Digest {
+		p, _, err := policy.Parse(rec.Source)
+		if err != nil {
+			return "", fmt.Errorf("read policy %s: %w", rec.Digest, err)
+		}
+		z = &policyZone{policy: rec.Digest, zone: p.Zone}
+		s.zone.Store(z)
+	}
+	return finding.Date(at.In(z.zone).Format(time.DateOnly)), nil
 }
 
 // Meta says what an answer stands on.
@@ -42,6 +79,8 @@ type Meta struct {
 	AsOf time.Time `json:"as_of" doc:"Instant the answer speaks of."`
 	// Count is the number of rows in the answer.
 	Count int `json:"count"`
+	// Filters restate what was asked for, by the names of the filters.
+	Filters map[string]string `json:"filters" doc:"What was asked for, by the names of the filters."`
 	// Policy is the digest of the policy in force.
 	Policy string `json:"policy" doc:"SHA-256 of the policy in force."`
 	Feeds  []Feed `json:"feeds" doc:"Feeds the answer stands on."`
@@ -80,12 +119,11 @@ func (s *Service) meta(ctx context.Context, at time.Time, count int) (Meta, erro
 	if err != nil {
 		return Meta{}, err
 	}
-	m := Meta{AsOf: at, Count: count, Feeds: feeds}
+	m := Meta{AsOf: at, Count: count, Filters: map[string]string{}, Feeds: feeds}
 	if m.Coverage, err = s.assetCounts(ctx, at); err != nil {
 		return m, err
 	}
-	// The end of the second that at names: a policy may have come into force in it.
-	rec, err := s.Store.PolicyInForce(ctx, at.Add(time.Second-time.Microsecond))
+	rec, err := s.policyAt(ctx, at)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 	case err != nil:
@@ -118,30 +156,4 @@ func (s *Service) Feeds(ctx context.Context) ([]Feed, error) {
 		out = append(out, row)
 	}
 	return out, nil
-}
-
-// names maps asset ids to names.
-func (s *Service) names(ctx context.Context) (map[string]store.Asset, error) {
-	as, err := s.Store.Assets(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list assets: %w", err)
-	}
-	out := make(map[string]store.Asset, len(as))
-	for _, a := range as {
-		out[a.ID] = a
-	}
-	return out, nil
-}
-
-// Filter narrows a list of findings. Zero fields do not filter.
-type Filter struct {
-	Severity      finding.Severity
-	KEV           *bool
-	Overdue       bool
-	OpenOnly      bool
-	Asset         string
-	Vulnerability string
-	State         finding.State
-	Limit         int
-	After         string
 }

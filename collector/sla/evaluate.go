@@ -78,7 +78,7 @@ type dated struct {
 func newEvaluation(p *Policy, in *Input) *evaluation {
 	e := &evaluation{p: p, in: in}
 	e.exposed = in.Asset.Exposure != Internal
-	e.column = columnOf(in.Asset)
+	e.column = ColumnOf(in.Asset)
 	e.calendar = e.chooseCalendar()
 	return e
 }

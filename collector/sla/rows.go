@@ -9,12 +9,9 @@ import (
 	"github.com/patchproof/patchproof/collector/finding"
 )
 
-// ColumnOf is the column of the timelines an asset is in.
-func ColumnOf(a Asset) Column { return columnOf(a) }
-
-// columnOf is the column of an asset: end user, else internet-facing or core,
+// ColumnOf is the column of an asset: end user, else internet-facing or core,
 // else the environment, with the unknown read strictly.
-func columnOf(a Asset) Column {
+func ColumnOf(a Asset) Column {
 	switch {
 	case a.Environment == EndUser:
 		return ColumnEndUser

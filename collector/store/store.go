@@ -191,6 +191,8 @@ type Assets interface {
 	AssetByKey(ctx context.Context, key string) (Asset, error)
 	// Asset finds by id or by exact name; ErrNotFound, or ErrConflict when a name is ambiguous.
 	Asset(ctx context.Context, idOrName string) (Asset, error)
+	// AssetsByID returns those of some ids that there are, in no order.
+	AssetsByID(ctx context.Context, ids []string) ([]Asset, error)
 	// Assets lists all, ordered by name, id.
 	Assets(ctx context.Context) ([]Asset, error)
 }
@@ -352,19 +354,59 @@ type Assessments interface {
 	AssetFindings(ctx context.Context, asset string) ([]finding.Finding, error)
 }
 
-// FindingQuery filters findings. Zero fields do not filter.
+// FindingQuery filters findings. Zero fields do not filter; a list lets through
+// what is one of its words, and all that is set must hold.
 type FindingQuery struct {
-	Severity      finding.Severity
-	KEV           *bool
-	OverdueAt     time.Time // only findings running and breached at this instant
-	OpenOnly      bool
-	Asset         string
-	Vulnerability string
-	State         finding.State
+	AssetQuery
+	Severity []finding.Severity
+	State    []finding.State
+	// Priority and Cycle as verdicts have them, P0 and zero_day.
+	Priority, Cycle []string
+	Vulnerability   []string
+	Component       []string
+	// Package names binary packages, Advisory advisories behind the finding.
+	Package, Advisory []string
+	KEV, Arrival      *bool
+	OverdueAt         time.Time // only findings running and breached at this instant
+	OpenOnly          bool
+	// AwaitingFix lets through only running findings without a date.
+	AwaitingFix bool
+	// TargetBefore lets through only running findings with a target before a date.
+	TargetBefore finding.Date
+	// DueBefore and DueAfter compare dates; a finding without one passes neither.
+	DueBefore, DueAfter           finding.Date
+	DetectedBefore, DetectedAfter time.Time
+	ClosedBefore, ClosedAfter     time.Time
+	// AsOfLeaf, when set, asks of the findings as the leaves up to that one have
+	// recorded them.
+	AsOfLeaf *int64
+	// Sort replaces the order of urgency; the id decides what it leaves open.
+	Sort []SortKey
 	// Limit 0 is no limit. After is the id of the last row seen.
 	Limit int
 	After string
 }
+
+// AssetQuery filters by what assets are. Zero fields do not filter.
+type AssetQuery struct {
+	// Asset lists ids.
+	Asset                                []string
+	OU, Account, Region, Service, Owner  []string
+	Class, Exposure, Environment, Column []string
+	// Unowned lets through only assets without an owner.
+	Unowned                           bool
+	CrownJewel, ColdWallet, HotWallet *bool
+}
+
+// SortKey is one of SortKeys, from its least value or its greatest.
+type SortKey struct {
+	Key        string
+	Descending bool
+}
+
+// SortKeys are the words findings can be sorted by. Priority begins at P0,
+// severity at low, due with the earliest (none last), kev with those not listed.
+var SortKeys = []string{"due", "priority", "severity", "kev", "detected", "closed", "vulnerability", "component", "asset", "state"}
 
 // FindingVersion is a finding as it was recorded under a leaf.
 type FindingVersion struct {
@@ -375,7 +417,8 @@ type FindingVersion struct {
 // Findings answers questions on findings.
 type Findings interface {
 	// ListFindings orders by urgency: running first, then due instant (none last),
-	// priority, severity rank, KEV, id.
+	// priority, severity rank, KEV, id; or as q.Sort says. ErrNotFound when q.After
+	// names no finding.
 	ListFindings(ctx context.Context, q FindingQuery) ([]finding.Finding, error)
 	Finding(ctx context.Context, id string) (finding.Finding, error)
 	UndeterminedOf(ctx context.Context, asset string) ([]finding.Undetermined, error)

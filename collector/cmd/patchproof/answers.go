@@ -159,7 +159,8 @@ func aboutRows(m query.Meta) [][2]string {
 	rows := [][2]string{
 		{"as of", stamp(m.AsOf)},
 		{"rows", strconv.Itoa(m.Count)},
-		{"policy", m.Policy},
+		{"filters", dash(filterWords(m.Filters))},
+		{"policy", dash(m.Policy)},
 	}
 	for _, f := range m.Feeds {
 		words := fmt.Sprintf("digest %s, imported %s, age %s", dash(f.Digest), dash(stamp(f.ImportedAt)), age(m.AsOf.Sub(f.ImportedAt)))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/patchproof/patchproof/collector/api"
 	"github.com/patchproof/patchproof/collector/client"
 	"github.com/patchproof/patchproof/collector/finding"
 	"github.com/patchproof/patchproof/collector/query"
@@ -19,45 +21,38 @@ import (
 
 func newFindingCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "finding", Short: "what is due when, and why"}
-	cmd.AddCommand(newFindingListCommand(), newFindingExplainCommand())
+	cmd.AddCommand(newFindingListCommand(), newFindingViewsCommand(), newFindingExplainCommand())
 	return cmd
 }
 
 func newFindingListCommand() *cobra.Command {
 	var f query.Filter
-	var severity, state string
-	var kev, all, why bool
+	var all, why bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "list findings, most urgent first",
-		Args:  cobra.NoArgs,
+		Long: `List findings, most urgent first: those whose clock runs, unless --all, --state or
+a filter on when they were closed asks for others. A list of words is separated by
+commas and lets through what is one of them; all filters together must hold.`,
+		Example: `  patchproof finding list --view kev-internet
+  patchproof finding list --owner payments --severity critical,high --due-before 2026-07-01
+  patchproof finding list --state fixed --closed-after 2026-04-01 -o xlsx > quarter.xlsx`,
+		Args: cobra.NoArgs,
 	}
+	filterFlags(cmd, &f)
+	sortFlag(cmd, &f)
 	fl := cmd.Flags()
-	fl.StringVar(&severity, "severity", "", "only this severity: critical, high, medium, low")
-	fl.BoolVar(&kev, "kev", false, "only known exploited ones (--kev=false: only others)")
-	fl.BoolVar(&f.Overdue, "overdue", false, "only overdue ones")
-	fl.StringVar(&f.Asset, "asset", "", "only this asset, by id or name")
-	fl.StringVar(&f.Vulnerability, "vulnerability", "", "only this vulnerability, e.g. CVE-2024-6387")
-	fl.StringVar(&state, "state", "", "only this state: open, pending_reboot, fixed, not_affected")
 	fl.BoolVar(&all, "all", false, "closed ones too")
 	fl.BoolVar(&why, "why", false, "say under each row where its date comes from")
 	fl.IntVar(&f.Limit, "limit", 0, "at most this many rows; 0 is no limit")
-	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
-		f.Severity, f.State = finding.Severity(severity), finding.State(state)
-		if severity != "" && f.Severity.Rank() == 0 {
-			return usage(fmt.Errorf("severity %q: want critical, high, medium or low", severity))
-		}
-		states := []finding.State{"", finding.Open, finding.PendingReboot, finding.Fixed, finding.NotAffected}
-		if !slices.Contains(states, f.State) {
-			return usage(fmt.Errorf("state %q: want open, pending_reboot, fixed or not_affected", state))
-		}
+	cmd.PreRunE = func(*cobra.Command, []string) error {
 		if f.Limit < 0 {
 			return usage(fmt.Errorf("limit %d: want a positive number, or 0 for no limit", f.Limit))
 		}
-		if cmd.Flags().Changed("kev") {
-			f.KEV = &kev
+		f.OpenOnly = !all && len(f.State) == 0 && f.ClosedBefore == "" && f.ClosedAfter == ""
+		if err := f.Check(); err != nil {
+			return usage(err)
 		}
-		f.OpenOnly = !all && state == ""
 		return nil
 	}
 	q := answers[query.FindingList]{
@@ -78,6 +73,32 @@ func newFindingListCommand() *cobra.Command {
 		talk:  func(w io.Writer, l *query.FindingList) { footer(w, l.Meta, "finding") },
 	}
 	return q.command(cmd)
+}
+
+func newFindingViewsCommand() *cobra.Command {
+	q := answers[api.ViewList]{
+		what:  "list views",
+		ask:   func(ctx context.Context, c *client.Client, _ []string) (api.ViewList, error) { return c.Views(ctx) },
+		about: func(l *api.ViewList) query.Meta { return query.Meta{Count: len(l.Views)} },
+		table: func(l *api.ViewList) *table {
+			t := &table{columns: []column{{head: "VIEW"}, {head: "WHAT", min: 20}, {head: "FILTERS", min: 20}}, wrapLast: true}
+			for _, v := range l.Views {
+				t.add(v.Name, v.Doc, filterWords(v.Filters))
+			}
+			return t
+		},
+		items: func(l *api.ViewList) iter.Seq[any] { return each(l.Views) },
+	}
+	return q.command(&cobra.Command{Use: "views", Short: "the ready-made questions that --view knows", Args: cobra.NoArgs})
+}
+
+// filterWords says filters as they are typed.
+func filterWords(filters map[string]string) string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(filters)) {
+		out = append(out, "--"+flagName(name)+"="+filters[name])
+	}
+	return strings.Join(out, " ")
 }
 
 // pageSize is how many findings one call asks for.
@@ -158,6 +179,7 @@ func findingSheet(fs []query.Finding) *table {
 		"id", "asset", "asset_name", "vulnerability", "component", "installed", "fixed", "severity", "severity_source", "kev", "epss",
 		"priority", "cycle", "state", "overdue", "awaiting_fix", "arrival", "detected", "available", "clock_start", "due", "days_left",
 		"target", "mitigate_by", "rule", "why", "reason", "closed",
+		"target_missed", "column", "class", "exposure", "environment", "ou", "account", "region", "service", "owner", "crown_jewel", "cold_wallet",
 	} {
 		t.columns = append(t.columns, column{head: h, right: h == "epss" || h == "days_left"})
 	}
@@ -171,7 +193,9 @@ func findingSheet(fs []query.Finding) *table {
 			strconv.FormatBool(f.KEV), strconv.FormatFloat(f.EPSS, 'f', -1, 64), f.Priority, f.Cycle, string(f.State),
 			strconv.FormatBool(f.Overdue), strconv.FormatBool(f.AwaitingFix), strconv.FormatBool(f.Arrival),
 			stamp(f.Detected), stamp(f.Available), string(f.ClockStart), string(f.Due), left, string(f.Target),
-			stamp(f.MitigateBy), f.Rule, f.Why, f.Reason, stamp(f.Closed))
+			stamp(f.MitigateBy), f.Rule, f.Why, f.Reason, stamp(f.Closed),
+			strconv.FormatBool(f.TargetMissed), f.Column, f.Class, f.Exposure, f.Environment, f.OU, f.Account, f.Region, f.Service, f.Owner,
+			strconv.FormatBool(f.CrownJewel), strconv.FormatBool(f.ColdWallet))
 	}
 	return t
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -45,8 +46,20 @@ type findingRow struct {
 	OrderSeverity int    `bun:"order_severity"`
 	OrderKEV      int    `bun:"order_kev"`
 	// Alarm is when time alone changes the record, the greatest integer for never.
-	Alarm int64 `bun:"alarm"`
+	Alarm    int64  `bun:"alarm"`
+	Cycle    string `bun:"cycle"`
+	Arrival  bool   `bun:"arrival"`
+	Due      string `bun:"due"`
+	Target   string `bun:"target"`
+	Detected int64  `bun:"detected"`
+	Closed   int64  `bun:"closed"`
+	Names    string `bun:"names"`
 }
+
+// findingColumns are the columns of a findingRow, in its order.
+const findingColumns = `f.id, f.leaf, f.asset, f.vulnerability, f.component, f.state, f.severity, f.kev,
+	f.order_running, f.order_due, f.order_priority, f.order_severity, f.order_kev, f.alarm,
+	f.cycle, f.arrival, f.due, f.target, f.detected, f.closed, f.names`
 
 type findingVersionRow struct {
 	bun.BaseModel `bun:"table:finding_version"`
@@ -179,11 +192,81 @@ func record(ctx context.Context, tx bun.Tx, outcomes []outcome, leaf int64) erro
 	if err := insert(ctx, tx, versions, ""); err != nil {
 		return err
 	}
+	if err := recordNames(ctx, tx, findings); err != nil {
+		return err
+	}
 	return insert(ctx, tx, findings, `CONFLICT (id) DO UPDATE SET leaf = EXCLUDED.leaf, state = EXCLUDED.state, severity = EXCLUDED.severity,
 		kev = EXCLUDED.kev, order_running = EXCLUDED.order_running, order_due = EXCLUDED.order_due,
 		order_priority = EXCLUDED.order_priority, order_severity = EXCLUDED.order_severity, order_kev = EXCLUDED.order_kev,
-		alarm = EXCLUDED.alarm`)
+		alarm = EXCLUDED.alarm,
+		cycle = EXCLUDED.cycle, arrival = EXCLUDED.arrival, due = EXCLUDED.due, target = EXCLUDED.target,
+		detected = EXCLUDED.detected, closed = EXCLUDED.closed, names = EXCLUDED.names`)
 }
+
+type findingNameRow struct {
+	bun.BaseModel `bun:"table:finding_name"`
+
+	Name    string `bun:"name,pk"`
+	Finding string `bun:"finding,pk"`
+}
+
+// recordNames keeps by which packages and advisories findings are found, before
+// the findings themselves are written.
+func recordNames(ctx context.Context, tx bun.Tx, findings []findingRow) error {
+	ids := make([]string, len(findings))
+	for i, f := range findings {
+		ids[i] = f.ID
+	}
+	before := map[string]string{}
+	err := batches(ids, rowsAtOnce, func(some []string) error {
+		var rows []findingRow
+		err := tx.NewSelect().Model(&rows).Column("id", "names").Where("id IN (?)", bun.List(some)).Scan(ctx)
+		for _, r := range rows {
+			before[r.ID] = r.Names
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var added []findingNameRow
+	for _, f := range findings {
+		old, now := lines(before[f.ID]), lines(f.Names)
+		for _, n := range old {
+			if slices.Contains(now, n) {
+				continue
+			}
+			if _, err := tx.NewRaw("DELETE FROM finding_name WHERE name = ? AND finding = ?", n, f.ID).Exec(ctx); err != nil {
+				return err
+			}
+		}
+		for _, n := range now {
+			if !slices.Contains(old, n) {
+				added = append(added, findingNameRow{Name: n, Finding: f.ID})
+			}
+		}
+	}
+	return insert(ctx, tx, added, "")
+}
+
+func lines(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r == '\n' })
+}
+
+// namesOf are the lines by which a finding is found: its packages and advisories.
+func namesOf(f finding.Finding) string {
+	var all []string
+	for _, c := range f.Packages {
+		all = append(all, nameLine("package", c.Package), nameLine("advisory", c.Advisory))
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	slices.Sort(all)
+	return "\n" + strings.Join(slices.Compact(all), "\n") + "\n"
+}
+
+func nameLine(kind, name string) string { return kind + " " + strings.ReplaceAll(name, "\n", " ") }
 
 func (o outcome) recordAsset(ctx context.Context, tx bun.Tx) error {
 	seq, err := sequence(o.AssessedSequence)
@@ -223,6 +306,8 @@ func newFindingRow(f finding.Finding, leaf int64) findingRow {
 		State: string(f.State), Severity: string(f.Severity), KEV: f.KEV,
 		OrderRunning: 1, OrderDue: math.MaxInt64, OrderPriority: priorityOrder(f.Verdict.Priority),
 		OrderSeverity: finding.Critical.Rank() - f.Severity.Rank(), OrderKEV: 1, Alarm: math.MaxInt64,
+		Cycle: f.Verdict.Cycle, Arrival: f.Verdict.Arrival, Due: string(f.Verdict.Due), Target: string(f.Verdict.Target),
+		Detected: micros(f.Detected), Closed: micros(f.Closed), Names: namesOf(f),
 	}
 	if at, ok := f.Alarm(); ok {
 		row.Alarm = micros(at)

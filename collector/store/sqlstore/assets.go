@@ -150,12 +150,31 @@ func (s *Store) Asset(ctx context.Context, idOrName string) (store.Asset, error)
 	}
 }
 
+// AssetsByID returns those of some ids that there are, in no order.
+func (s *Store) AssetsByID(ctx context.Context, ids []string) ([]store.Asset, error) {
+	var rows []assetRow
+	err := batches(ids, rowsAtOnce, func(some []string) error {
+		var more []assetRow
+		err := s.reader.NewSelect().Model(&more).Where("id IN (?)", bun.List(some)).Scan(ctx)
+		rows = append(rows, more...)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read assets: %w", err)
+	}
+	return assetsOf(rows)
+}
+
 // Assets lists all, ordered by name, id.
 func (s *Store) Assets(ctx context.Context) ([]store.Asset, error) {
 	var rows []assetRow
 	if err := s.reader.NewSelect().Model(&rows).Order("name", "id").Scan(ctx); err != nil {
 		return nil, fmt.Errorf("read assets: %w", err)
 	}
+	return assetsOf(rows)
+}
+
+func assetsOf(rows []assetRow) ([]store.Asset, error) {
 	assets := make([]store.Asset, len(rows))
 	for i, r := range rows {
 		a, err := r.asset()

@@ -137,11 +137,11 @@ func BenchmarkListFindingsFirstPageOf100k(b *testing.B) {
 	yes := true
 	for name, q := range map[string]store.FindingQuery{
 		"all":      {Limit: 50},
-		"critical": {Limit: 50, Severity: finding.Critical, OpenOnly: true},
+		"critical": {Limit: 50, Severity: []finding.Severity{finding.Critical}, OpenOnly: true},
 		"kev":      {Limit: 50, KEV: &yes},
-		"asset":    {Limit: 50, Asset: "A50"},
+		"asset":    {Limit: 50, AssetQuery: store.AssetQuery{Asset: []string{"A50"}}},
 		"overdue":  {Limit: 50, OverdueAt: at.Add(24 * time.Hour)},
-		"cve":      {Limit: 50, Vulnerability: "CVE-2026-500"},
+		"cve":      {Limit: 50, Vulnerability: []string{"CVE-2026-500"}},
 		"deep":     {Limit: 50, After: finding.ID("A50", "CVE-2026-500", "src")},
 	} {
 		b.Run(name, func(b *testing.B) {

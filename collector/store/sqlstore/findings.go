@@ -10,9 +10,6 @@ import (
 	"github.com/patchproof/patchproof/collector/store"
 )
 
-// urgency is the order of lists: each column ascends from the most urgent.
-const urgency = "f.order_running, f.order_due, f.order_priority, f.order_severity, f.order_kev, f.id"
-
 func (s *Store) findings() *bun.SelectQuery {
 	return s.reader.NewSelect().TableExpr("finding AS f").
 		Join("JOIN finding_version AS v ON v.id = f.id AND v.leaf = f.leaf").ColumnExpr("v.body")
@@ -33,47 +30,29 @@ func (s *Store) selectFindings(ctx context.Context, what string, q *bun.SelectQu
 }
 
 // ListFindings orders by urgency: running first, then due instant (none last),
-// priority, severity rank, KEV, id. [store.ErrNotFound] when q.After names no
-// finding.
+// priority, severity rank, KEV, id; or as q.Sort says. [store.ErrNotFound] when
+// q.After names no finding.
 func (s *Store) ListFindings(ctx context.Context, q store.FindingQuery) ([]finding.Finding, error) {
-	sel := s.findings().OrderExpr(urgency)
+	order, err := orderOf(q.Sort)
+	if err != nil {
+		return nil, fmt.Errorf("list findings: %w", err)
+	}
+	sel, err := s.asked(ctx, q)
+	if err != nil {
+		return nil, fmt.Errorf("list findings: %w", err)
+	}
 	if q.After != "" {
-		var last findingRow
-		if err := s.reader.NewSelect().Model(&last).Where("id = ?", q.After).Scan(ctx); err != nil {
-			return nil, notFound(err, "list findings after %s", q.After)
+		if sel, err = s.after(ctx, sel, q, order); err != nil {
+			return nil, err
 		}
-		sel = sel.Where("("+urgency+") > (?, ?, ?, ?, ?, ?)",
-			last.OrderRunning, last.OrderDue, last.OrderPriority, last.OrderSeverity, last.OrderKEV, last.ID)
+	}
+	for _, k := range order {
+		sel = sel.OrderExpr(k.expr + k.direction())
 	}
 	if q.Limit > 0 {
 		sel = sel.Limit(int64(q.Limit))
 	}
-	return s.selectFindings(ctx, "list findings", filter(sel, q))
-}
-
-func filter(sel *bun.SelectQuery, q store.FindingQuery) *bun.SelectQuery {
-	if q.OpenOnly || !q.OverdueAt.IsZero() {
-		sel = sel.Where("f.order_running = 0")
-	}
-	if !q.OverdueAt.IsZero() {
-		sel = sel.Where("f.order_due <= ?", micros(q.OverdueAt))
-	}
-	if q.Severity != "" {
-		sel = sel.Where("f.severity = ?", string(q.Severity))
-	}
-	if q.KEV != nil {
-		sel = sel.Where("f.kev = ?", *q.KEV)
-	}
-	if q.Asset != "" {
-		sel = sel.Where("f.asset = ?", q.Asset)
-	}
-	if q.Vulnerability != "" {
-		sel = sel.Where("f.vulnerability = ?", q.Vulnerability)
-	}
-	if q.State != "" {
-		sel = sel.Where("f.state = ?", string(q.State))
-	}
-	return sel
+	return s.selectFindings(ctx, "list findings", sel)
 }
 
 // Finding returns one finding.

@@ -114,9 +114,7 @@ func (s *Store) checkStanding(ctx context.Context, fault func(id, what string)) 
 	const atOnce = 1000
 	for after := ""; ; {
 		var rows []latestRow
-		err := s.reader.NewRaw(`SELECT f.id, f.leaf, f.asset, f.vulnerability, f.component, f.state, f.severity, f.kev,
-			f.order_running, f.order_due, f.order_priority, f.order_severity, f.order_kev, f.alarm, v.leaf AS newest, v.body
-			FROM finding AS f JOIN finding_version AS v ON v.id = f.id
+		err := s.reader.NewRaw("SELECT "+findingColumns+`, v.leaf AS newest, v.body FROM finding AS f JOIN finding_version AS v ON v.id = f.id
 			AND v.leaf = (SELECT MAX(n.leaf) FROM finding_version AS n WHERE n.id = f.id)
 			WHERE f.id > ? ORDER BY f.id LIMIT ?`, after, atOnce).Scan(ctx, &rows)
 		if err != nil {

@@ -40,6 +40,27 @@ CREATE TABLE advisory_vulnerability (
     FOREIGN KEY (feed, id) REFERENCES advisory (feed, id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX advisory_vulnerability_advisory ON advisory_vulnerability (feed, id);
+CREATE TRIGGER asset_moved AFTER UPDATE OF attributes ON asset WHEN NEW.attributes <> OLD.attributes BEGIN
+    INSERT INTO finding_count (dimension, value, severity, state, kev, arrival, due, findings)
+    SELECT d.dimension, d.value, f.severity, f.state, f.kev, f.arrival, CASE f.order_running WHEN 0 THEN f.order_due ELSE 0 END AS falls, -COUNT(*)
+    FROM asset_dimension AS d JOIN asset_grouping AS g ON g.asset = d.asset AND g.dimension = d.dimension AND g.value <> d.value
+    JOIN finding AS f ON f.asset = d.asset WHERE d.asset = NEW.id
+    GROUP BY d.dimension, d.value, f.severity, f.state, f.kev, f.arrival, falls
+    ON CONFLICT (dimension, value, severity, state, kev, arrival, due) DO UPDATE SET findings = finding_count.findings + EXCLUDED.findings;
+    INSERT INTO finding_count (dimension, value, severity, state, kev, arrival, due, findings)
+    SELECT g.dimension, g.value, f.severity, f.state, f.kev, f.arrival, CASE f.order_running WHEN 0 THEN f.order_due ELSE 0 END AS falls, COUNT(*)
+    FROM asset_dimension AS d JOIN asset_grouping AS g ON g.asset = d.asset AND g.dimension = d.dimension AND g.value <> d.value
+    JOIN finding AS f ON f.asset = d.asset WHERE d.asset = NEW.id
+    GROUP BY g.dimension, g.value, f.severity, f.state, f.kev, f.arrival, falls
+    ON CONFLICT (dimension, value, severity, state, kev, arrival, due) DO UPDATE SET findings = finding_count.findings + EXCLUDED.findings;
+    DELETE FROM finding_count WHERE findings = 0
+        AND (dimension, value) IN (SELECT dimension, value FROM asset_dimension WHERE asset = NEW.id);
+    UPDATE asset_dimension SET value = g.value FROM asset_grouping AS g
+        WHERE asset_dimension.asset = NEW.id AND g.asset = NEW.id AND g.dimension = asset_dimension.dimension AND g.value <> asset_dimension.value;
+END;
+CREATE TRIGGER asset_placed AFTER INSERT ON asset BEGIN
+    INSERT INTO asset_dimension (asset, dimension, value) SELECT asset, dimension, value FROM asset_grouping WHERE asset = NEW.id;
+END;
 CREATE TABLE asset (
     id                TEXT PRIMARY KEY,
     name              TEXT NOT NULL,
@@ -55,9 +76,31 @@ CREATE TABLE asset (
     assessed_at       INTEGER NOT NULL,
     covered           INTEGER NOT NULL,
     gaps              TEXT NOT NULL
-, declared TEXT NOT NULL DEFAULT '', classified TEXT NOT NULL DEFAULT '') STRICT;
+, declared TEXT NOT NULL DEFAULT '', classified TEXT NOT NULL DEFAULT '', account TEXT GENERATED ALWAYS AS (COALESCE(json_extract(attributes, '$.account'), '')) VIRTUAL, ou TEXT GENERATED ALWAYS AS (COALESCE(json_extract(attributes, '$.ou'), '')) VIRTUAL, region TEXT GENERATED ALWAYS AS (COALESCE(json_extract(attributes, '$.region'), '')) VIRTUAL, service TEXT GENERATED ALWAYS AS (COALESCE(json_extract(attributes, '$.service'), '')) VIRTUAL, owner TEXT GENERATED ALWAYS AS (COALESCE(json_extract(attributes, '$.owner'), '')) VIRTUAL, class TEXT GENERATED ALWAYS AS (COALESCE(json_extract(attributes, '$.class'), '')) VIRTUAL, exposure TEXT GENERATED ALWAYS AS (COALESCE(NULLIF(json_extract(attributes, '$.exposure'), ''), 'unknown')) VIRTUAL, environment TEXT GENERATED ALWAYS AS (COALESCE(NULLIF(json_extract(attributes, '$.environment'), ''), 'unknown')) VIRTUAL, core INTEGER GENERATED ALWAYS AS (COALESCE(json_extract(attributes, '$.core'), 0)) VIRTUAL, crown_jewel INTEGER GENERATED ALWAYS AS (COALESCE(json_extract(attributes, '$.crown_jewel'), 0)) VIRTUAL, cold_wallet INTEGER GENERATED ALWAYS AS (COALESCE(json_extract(attributes, '$.cold_wallet'), 0)) VIRTUAL, hot_wallet INTEGER GENERATED ALWAYS AS (COALESCE(json_extract(attributes, '$.hot_wallet'), 0)) VIRTUAL, timeline TEXT GENERATED ALWAYS AS (CASE
+    WHEN environment = 'enduser' THEN 'enduser'
+    WHEN exposure <> 'internal' OR core <> 0 THEN 'internet'
+    WHEN environment = 'nonproduction' THEN 'nonproduction'
+    ELSE 'production' END) VIRTUAL, last_report INTEGER GENERATED ALWAYS AS (unixepoch(substr(json_extract(head, '$.ReceivedAt'), 1, 19))) VIRTUAL, gapped INTEGER GENERATED ALWAYS AS (gaps <> '[]') VIRTUAL) STRICT;
+CREATE INDEX asset_asked ON asset (owner, service, account, ou, region, class, exposure, environment, timeline, core, crown_jewel, cold_wallet, hot_wallet);
 CREATE INDEX asset_head_release ON asset (head_release);
 CREATE INDEX asset_name ON asset (name, id);
+CREATE INDEX asset_picture ON asset (last_report, covered, gapped);
+CREATE TABLE asset_dimension (
+    asset     TEXT NOT NULL REFERENCES asset (id),
+    dimension TEXT NOT NULL,
+    value     TEXT NOT NULL,
+    PRIMARY KEY (asset, dimension)
+) STRICT, WITHOUT ROWID;
+CREATE VIEW asset_grouping AS
+    SELECT id AS asset, 'all' AS dimension, '' AS value FROM asset
+    UNION ALL SELECT id, 'account', account FROM asset
+    UNION ALL SELECT id, 'ou', ou FROM asset
+    UNION ALL SELECT id, 'region', region FROM asset
+    UNION ALL SELECT id, 'service', service FROM asset
+    UNION ALL SELECT id, 'owner', owner FROM asset
+    UNION ALL SELECT id, 'class', class FROM asset
+    UNION ALL SELECT id, 'exposure', exposure FROM asset
+    UNION ALL SELECT id, 'environment', environment FROM asset;
 CREATE TABLE asset_import (
     leaf        INTEGER PRIMARY KEY REFERENCES leaf (idx),
     source      TEXT NOT NULL,
@@ -134,6 +177,28 @@ CREATE TABLE feed_release (
     version TEXT NOT NULL,
     PRIMARY KEY (feed, distro, version)
 ) STRICT, WITHOUT ROWID;
+CREATE TRIGGER finding_added AFTER INSERT ON finding BEGIN
+    INSERT INTO finding_count (dimension, value, severity, state, kev, arrival, due, findings)
+    SELECT d.dimension, d.value, NEW.severity, NEW.state, NEW.kev, NEW.arrival, CASE NEW.order_running WHEN 0 THEN NEW.order_due ELSE 0 END, 1
+    FROM asset_dimension AS d WHERE d.asset = NEW.asset
+    ON CONFLICT (dimension, value, severity, state, kev, arrival, due) DO UPDATE SET findings = finding_count.findings + 1;
+END;
+CREATE TRIGGER finding_changed AFTER UPDATE ON finding
+WHEN NEW.severity <> OLD.severity OR NEW.state <> OLD.state OR NEW.kev <> OLD.kev OR NEW.arrival <> OLD.arrival
+    OR NEW.order_running <> OLD.order_running OR NEW.order_due <> OLD.order_due BEGIN
+    UPDATE finding_count SET findings = findings - 1
+        WHERE (dimension, value) IN (SELECT dimension, value FROM asset_dimension WHERE asset = OLD.asset)
+        AND severity = OLD.severity AND state = OLD.state AND kev = OLD.kev AND arrival = OLD.arrival
+        AND due = CASE OLD.order_running WHEN 0 THEN OLD.order_due ELSE 0 END;
+    DELETE FROM finding_count
+        WHERE (dimension, value) IN (SELECT dimension, value FROM asset_dimension WHERE asset = OLD.asset)
+        AND severity = OLD.severity AND state = OLD.state AND kev = OLD.kev AND arrival = OLD.arrival
+        AND due = CASE OLD.order_running WHEN 0 THEN OLD.order_due ELSE 0 END AND findings = 0;
+    INSERT INTO finding_count (dimension, value, severity, state, kev, arrival, due, findings)
+    SELECT d.dimension, d.value, NEW.severity, NEW.state, NEW.kev, NEW.arrival, CASE NEW.order_running WHEN 0 THEN NEW.order_due ELSE 0 END, 1
+    FROM asset_dimension AS d WHERE d.asset = NEW.asset
+    ON CONFLICT (dimension, value, severity, state, kev, arrival, due) DO UPDATE SET findings = finding_count.findings + 1;
+END;
 CREATE TABLE finding (
     id             TEXT PRIMARY KEY,
     leaf           INTEGER NOT NULL,
@@ -147,13 +212,63 @@ CREATE TABLE finding (
     order_due      INTEGER NOT NULL, -- the breach, the greatest integer when there is none
     order_priority INTEGER NOT NULL,
     order_severity INTEGER NOT NULL,
-    order_kev      INTEGER NOT NULL, alarm INTEGER NOT NULL DEFAULT 0, -- 0 when listed, else 1
+    order_kev      INTEGER NOT NULL, alarm INTEGER NOT NULL DEFAULT 0, cycle TEXT NOT NULL DEFAULT '', arrival INTEGER NOT NULL DEFAULT 0, due TEXT NOT NULL DEFAULT '', target TEXT NOT NULL DEFAULT '', detected INTEGER NOT NULL DEFAULT -62135596800000000, closed INTEGER NOT NULL DEFAULT -62135596800000000, names TEXT NOT NULL DEFAULT '', -- 0 when listed, else 1
     FOREIGN KEY (id, leaf) REFERENCES finding_version (id, leaf)
 ) STRICT;
 CREATE INDEX finding_alarm ON finding (alarm, asset);
 CREATE INDEX finding_asset ON finding (asset, order_running, order_due, order_priority, order_severity, order_kev, id);
+CREATE INDEX finding_component ON finding (component, order_running, order_due, order_priority, order_severity, order_kev, id);
+CREATE INDEX finding_detected ON finding (detected, id);
+CREATE INDEX finding_listed ON finding (order_running, order_due, order_priority, order_severity, order_kev, id) WHERE kev = 1;
+CREATE INDEX finding_priority ON finding (order_priority, order_running, order_due, order_severity, order_kev, id);
 CREATE INDEX finding_urgency ON finding (order_running, order_due, order_priority, order_severity, order_kev, id);
-CREATE INDEX finding_vulnerability ON finding (vulnerability, order_running, asset);
+CREATE INDEX finding_vulnerability ON finding (vulnerability, order_running, order_due, order_priority, order_severity, order_kev, id, asset);
+CREATE TABLE finding_count (
+    dimension TEXT NOT NULL, -- 'all' has one value, the empty one
+    value     TEXT NOT NULL,
+    severity  TEXT NOT NULL,
+    state     TEXT NOT NULL,
+    kev       INTEGER NOT NULL,
+    arrival   INTEGER NOT NULL,
+    due       INTEGER NOT NULL, -- order_due of running ones, 0 of closed ones
+    findings  INTEGER NOT NULL,
+    PRIMARY KEY (dimension, value, severity, state, kev, arrival, due)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE finding_name (
+    name    TEXT NOT NULL, -- as a line of finding.names
+    finding TEXT NOT NULL,
+    PRIMARY KEY (name, finding)
+) STRICT, WITHOUT ROWID;
+CREATE VIEW finding_state AS SELECT
+    id,
+    leaf,
+    body,
+    json_extract(body, '$.asset') AS asset,
+    json_extract(body, '$.vulnerability') AS vulnerability,
+    json_extract(body, '$.component') AS component,
+    json_extract(body, '$.state') AS state,
+    json_extract(body, '$.severity') AS severity,
+    json_extract(body, '$.kev') AS kev,
+    CASE WHEN json_extract(body, '$.state') IN ('open', 'pending_reboot') THEN 0 ELSE 1 END AS order_running,
+    COALESCE(unixepoch(substr(json_extract(body, '$.verdict.due_at'), 1, 19)) * 1000000
+        + CAST(substr(rtrim(substr(json_extract(body, '$.verdict.due_at'), 21), 'Z') || '000000', 1, 6) AS INTEGER), 9223372036854775807) AS order_due,
+    CASE WHEN json_extract(body, '$.verdict.priority') GLOB 'P[0-9]'
+        THEN CAST(substr(json_extract(body, '$.verdict.priority'), 2) AS INTEGER) ELSE 99 END AS order_priority,
+    CASE json_extract(body, '$.severity') WHEN 'critical' THEN 0 WHEN 'high' THEN 1 WHEN 'medium' THEN 2 WHEN 'low' THEN 3 ELSE 4 END AS order_severity,
+    CASE WHEN json_extract(body, '$.kev') THEN 0 ELSE 1 END AS order_kev,
+    COALESCE(json_extract(body, '$.verdict.cycle'), '') AS cycle,
+    COALESCE(json_extract(body, '$.verdict.arrival'), 0) AS arrival,
+    COALESCE(json_extract(body, '$.verdict.due'), '') AS due,
+    COALESCE(json_extract(body, '$.verdict.target'), '') AS target,
+    COALESCE(unixepoch(substr(json_extract(body, '$.detected'), 1, 19)) * 1000000
+        + CAST(substr(rtrim(substr(json_extract(body, '$.detected'), 21), 'Z') || '000000', 1, 6) AS INTEGER), -62135596800000000) AS detected,
+    COALESCE(unixepoch(substr(json_extract(body, '$.closed'), 1, 19)) * 1000000
+        + CAST(substr(rtrim(substr(json_extract(body, '$.closed'), 21), 'Z') || '000000', 1, 6) AS INTEGER), -62135596800000000) AS closed,
+    COALESCE((SELECT char(10) || group_concat(n.line, char(10)) || char(10) FROM (
+        SELECT 'advisory ' || json_extract(p.value, '$.advisory') AS line FROM json_each(body, '$.packages') AS p
+        UNION SELECT 'package ' || json_extract(p.value, '$.package') FROM json_each(body, '$.packages') AS p
+        ORDER BY line) AS n), '') AS names
+FROM finding_version;
 CREATE TABLE finding_version (
     id   TEXT NOT NULL,
     leaf INTEGER NOT NULL REFERENCES leaf (idx),
@@ -167,6 +282,7 @@ CREATE TABLE leaf (
     at   INTEGER NOT NULL,
     body BLOB NOT NULL CHECK (length(body) > 0)
 ) STRICT;
+CREATE INDEX leaf_at ON leaf (at, idx);
 CREATE TABLE listed (
     source TEXT NOT NULL,
     key    TEXT NOT NULL,
@@ -270,3 +386,4 @@ CREATE TABLE undetermined (
     body          TEXT NOT NULL,
     PRIMARY KEY (asset, place)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX undetermined_vulnerability ON undetermined (vulnerability);

@@ -101,14 +101,14 @@ func findingFilters(t *testing.T, s store.Store) {
 		q    store.FindingQuery
 		keep func(finding.Finding) bool
 	}{
-		{"severity", store.FindingQuery{Severity: finding.Critical}, func(f finding.Finding) bool { return f.Severity == finding.Critical }},
+		{"severity", store.FindingQuery{Severity: []finding.Severity{finding.Critical}}, func(f finding.Finding) bool { return f.Severity == finding.Critical }},
 		{"kev", store.FindingQuery{KEV: &yes}, func(f finding.Finding) bool { return f.KEV }},
 		{"not kev", store.FindingQuery{KEV: &no}, func(f finding.Finding) bool { return !f.KEV }},
 		{"open", store.FindingQuery{OpenOnly: true}, func(f finding.Finding) bool { return f.State.Running() }},
-		{"asset", store.FindingQuery{Asset: "A2"}, func(f finding.Finding) bool { return f.Asset == "A2" }},
-		{"vulnerability", store.FindingQuery{Vulnerability: "C1"}, func(f finding.Finding) bool { return f.Vulnerability == "C1" }},
-		{"state", store.FindingQuery{State: finding.PendingReboot}, func(f finding.Finding) bool { return f.State == finding.PendingReboot }},
-		{"two at once", store.FindingQuery{Asset: "A1", Vulnerability: "C1"}, func(f finding.Finding) bool {
+		{"asset", store.FindingQuery{AssetQuery: store.AssetQuery{Asset: []string{"A2"}}}, func(f finding.Finding) bool { return f.Asset == "A2" }},
+		{"vulnerability", store.FindingQuery{Vulnerability: []string{"C1"}}, func(f finding.Finding) bool { return f.Vulnerability == "C1" }},
+		{"state", store.FindingQuery{State: []finding.State{finding.PendingReboot}}, func(f finding.Finding) bool { return f.State == finding.PendingReboot }},
+		{"two at once", store.FindingQuery{AssetQuery: store.AssetQuery{Asset: []string{"A1"}}, Vulnerability: []string{"C1"}}, func(f finding.Finding) bool {
 			return f.Asset == "A1" && f.Vulnerability == "C1"
 		}},
 		{"all", store.FindingQuery{}, func(finding.Finding) bool { return true }},
