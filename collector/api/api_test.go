@@ -246,7 +246,7 @@ func TestInternalErrorsStayInside(t *testing.T) {
 
 func TestClientSaysWhenNobodyAnswers(t *testing.T) {
 	c := &client.Client{URL: "http://127.0.0.1:1", Token: "x"}
-	if _, err := c.Summary(t.Context()); !errors.Is(err, client.ErrUnreachable) {
+	if _, err := c.Summary(t.Context(), query.Filter{}, ""); !errors.Is(err, client.ErrUnreachable) {
 		t.Errorf("got %v, want ErrUnreachable", err)
 	}
 }

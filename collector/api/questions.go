@@ -83,6 +83,19 @@ func (in *FilterInput) Resolve(ctx huma.Context) []error {
 	return nil
 }
 
+type summaryInput struct {
+	FilterInput
+	By string `query:"by" enum:"ou,account,region,service,owner,severity,class,exposure,environment" doc:"Count by this, too."`
+}
+
+func (s *server) summary(ctx context.Context, in *summaryInput) (query.Summary, error) {
+	f, err := query.ParseFilter(in.raw)
+	if err != nil {
+		return query.Summary{}, err
+	}
+	return s.Query.Summary(ctx, f, in.By)
+}
+
 type findingsInput struct {
 	FilterInput
 	Sort  string `query:"sort" maxLength:"256" doc:"Keys, - before one turns it around: due, priority, severity, kev, detected, closed, vulnerability, component, asset, state. Default is urgency."`
@@ -148,8 +161,7 @@ type CheckpointInfo struct {
 }
 
 func (s *server) questions(api huma.API) {
-	get(s, api, "/v1/summary", "summary", "The state of the whole estate",
-		func(ctx context.Context, _ *none) (query.Summary, error) { return s.Query.Summary(ctx) })
+	get(s, api, "/v1/summary", "summary", "The state of the whole estate, or of what filters let through, by what people group by", s.summary)
 	get(s, api, "/v1/findings", "list-findings", "Findings, most urgent first",
 		s.findings)
 	get(s, api, "/v1/findings-views", "list-finding-views", "Ready-made questions on findings",

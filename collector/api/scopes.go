@@ -31,6 +31,7 @@ func (o operation) limit() int64 {
 var operations = map[string]operation{
 	"summary":            {scope: access.Read},
 	"list-findings":      {scope: access.Read},
+	"list-finding-views": {scope: access.Read},
 	"explain-finding":    {scope: access.Read},
 	"list-assets":        {scope: access.Read},
 	"show-asset":         {scope: access.Read},

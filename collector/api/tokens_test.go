@@ -16,6 +16,7 @@ import (
 	"github.com/patchproof/patchproof/collector/access"
 	"github.com/patchproof/patchproof/collector/api"
 	"github.com/patchproof/patchproof/collector/client"
+	"github.com/patchproof/patchproof/collector/query"
 	"github.com/patchproof/patchproof/collector/trust"
 )
 
@@ -156,7 +157,7 @@ func TestLifeOfAToken(t *testing.T) {
 
 	// A dashboard gets a token for 90 days, to read.
 	dashboard := f.as(t, "dashboard", 90*24*time.Hour, "read")
-	if _, err := dashboard.Summary(t.Context()); err != nil {
+	if _, err := dashboard.Summary(t.Context(), query.Filter{}, ""); err != nil {
 		t.Fatal(err)
 	}
 	// It may not make tokens, least of all better ones.
@@ -175,11 +176,11 @@ func TestLifeOfAToken(t *testing.T) {
 
 	// The day before its end it works, at its end it is like none.
 	f.clock = now.AddDate(0, 0, 90).Add(-time.Second)
-	if _, err := dashboard.Summary(t.Context()); err != nil {
+	if _, err := dashboard.Summary(t.Context(), query.Filter{}, ""); err != nil {
 		t.Errorf("a second before its end: %v", err)
 	}
 	f.clock = now.AddDate(0, 0, 90)
-	_, err = dashboard.Summary(t.Context())
+	_, err = dashboard.Summary(t.Context(), query.Filter{}, "")
 	refused(t, err, http.StatusUnauthorized)
 
 	// Another is revoked: at once and for good.
@@ -286,7 +287,7 @@ func TestRatesAreLimited(t *testing.T) {
 func TestEveryUseIsLogged(t *testing.T) {
 	f := newFixture(t)
 	reader := f.as(t, "reader", 0, "read")
-	if _, err := reader.Summary(t.Context()); err != nil {
+	if _, err := reader.Summary(t.Context(), query.Filter{}, ""); err != nil {
 		t.Fatal(err)
 	}
 	_, err := reader.Tokens(t.Context())

@@ -55,9 +55,13 @@ func (p *Problem) Error() string {
 // ErrUnreachable says that no collector answered.
 var ErrUnreachable = errors.New("collector is not reachable")
 
-// Summary answers for the whole estate.
-func (c *Client) Summary(ctx context.Context) (query.Summary, error) {
-	return get[query.Summary](ctx, c, "/v1/summary", nil)
+// Summary answers for the findings a filter lets through, by a grouping or none.
+func (c *Client) Summary(ctx context.Context, f query.Filter, by string) (query.Summary, error) {
+	v := f.Values()
+	if by != "" {
+		v.Set("by", by)
+	}
+	return get[query.Summary](ctx, c, "/v1/summary", v)
 }
 
 // Findings lists one page of findings.

@@ -94,13 +94,13 @@ func (s *Service) Assets(ctx context.Context) (AssetList, error) {
 	if err != nil {
 		return AssetList{}, fmt.Errorf("list assets: %w", err)
 	}
-	open, err := s.openCounts(ctx, at)
+	counts, err := s.Store.CountByAsset(ctx, at)
 	if err != nil {
-		return AssetList{}, err
+		return AssetList{}, fmt.Errorf("count findings of assets: %w", err)
 	}
 	out := AssetList{Assets: make([]Asset, 0, len(as))}
 	for _, a := range as {
-		row, err := s.asset(ctx, a, open[a.ID])
+		row, err := assetRow(a, counts[a.ID])
 		if err != nil {
 			return out, err
 		}
@@ -132,36 +132,19 @@ func (s *Service) Asset(ctx context.Context, idOrName string) (AssetDetail, erro
 	if out.Undetermined == nil {
 		out.Undetermined = []finding.Undetermined{}
 	}
-	if out.Asset, err = s.asset(ctx, a, open); err != nil {
+	if out.Asset, err = assetRow(a, store.AssetCount{Undetermined: len(out.Undetermined)}); err != nil {
 		return out, err
 	}
+	out.Asset.Open = open
 	out.Meta, err = s.meta(ctx, at, len(out.Findings))
 	return out, err
 }
 
-func (s *Service) openCounts(ctx context.Context, at time.Time) (map[string]Counts, error) {
-	rows, err := s.Store.ListFindings(ctx, store.FindingQuery{OpenOnly: true})
-	if err != nil {
-		return nil, fmt.Errorf("list findings: %w", err)
-	}
-	out := map[string]Counts{}
-	for i := range rows {
-		r := row(&rows[i], "", at)
-		c := out[r.Asset]
-		c.add(&r)
-		out[r.Asset] = c
-	}
-	return out, nil
-}
-
-func (s *Service) asset(ctx context.Context, a store.Asset, open Counts) (Asset, error) {
-	und, err := s.Store.UndeterminedOf(ctx, a.ID)
-	if err != nil {
-		return Asset{}, fmt.Errorf("list undetermined of %s: %w", a.ID, err)
-	}
+func assetRow(a store.Asset, n store.AssetCount) (Asset, error) {
 	out := Asset{
 		ID: a.ID, Name: a.Name, TrustedAt: a.TrustedAt, Attributes: a.Attributes, Covered: a.Covered, Provenance: origins(&a),
-		Gaps: append([]schema.Gap{}, a.Gaps...), Undetermined: len(und), Open: open,
+		Gaps: append([]schema.Gap{}, a.Gaps...), Undetermined: n.Undetermined,
+		Open: Counts{Critical: n.Critical, High: n.High, Medium: n.Medium, Low: n.Low, Total: n.Total, Overdue: n.Overdue, KEV: n.KEV},
 	}
 	pub, err := schema.ParseKeyID(a.Key)
 	if err != nil {

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -212,7 +213,9 @@ func (s *Service) rows(ctx context.Context, fs []finding.Finding, at time.Time) 
 func (r *Finding) describe(a store.Asset) {
 	at := a.Attributes
 	r.AssetName, r.OU, r.Account, r.Region, r.Service, r.Owner = a.Name, at.OU, at.Account, at.Region, at.Service, at.Owner
-	r.Class, r.Exposure, r.Environment = string(at.Class), string(at.Exposure), string(at.Environment)
+	r.Class = string(at.Class)
+	r.Exposure = string(cmp.Or(at.Exposure, sla.UnknownExposure))
+	r.Environment = string(cmp.Or(at.Environment, sla.UnknownEnvironment))
 	r.CrownJewel, r.ColdWallet = at.CrownJewel, at.ColdWallet
 	r.Column = string(sla.ColumnOf(sla.Asset{Exposure: at.Exposure, Environment: at.Environment, Core: at.Core}))
 }

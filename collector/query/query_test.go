@@ -187,7 +187,7 @@ func TestSummarySumsToThePopulation(t *testing.T) {
 			fd.Verdict.Due, fd.Verdict.DueAt = "", time.Time{}
 		}
 		f.put(t, fd)
-		s, err := f.q.Summary(t.Context())
+		s, err := f.q.Summary(t.Context(), query.Filter{}, "")
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -253,7 +253,7 @@ func TestSilentAndUncoveredAssetsAreCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.q.Now = func() time.Time { return now.AddDate(0, 0, 3) }
-	s, err := f.q.Summary(t.Context())
+	s, err := f.q.Summary(t.Context(), query.Filter{}, "")
 	if err != nil {
 		t.Fatal(err)
 	}

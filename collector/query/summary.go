@@ -1,8 +1,11 @@
 package query
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/patchproof/patchproof/collector/finding"
@@ -22,7 +25,10 @@ type Summary struct {
 	BySeverity []SeverityRow `json:"by_severity"`
 	// DueSoon counts running findings in time, by when they fall due.
 	DueSoon      []DueRow `json:"due_soon"`
-	Undetermined int      `json:"undetermined" doc:"Comparisons that could not be made."`
+	Undetermined int      `json:"undetermined" doc:"Comparisons that could not be made, whatever the filters."`
+	// By is what Rows are grouped by, empty when nothing was asked.
+	By   string     `json:"by,omitempty"`
+	Rows []GroupRow `json:"rows" doc:"Most overdue first; the rows sum to Findings."`
 }
 
 // AssetCounts says how complete the picture is.
@@ -69,116 +75,140 @@ type DueRow struct {
 	Count      int `json:"count"`
 }
 
-// Summary answers for the whole estate.
-func (s *Service) Summary(ctx context.Context) (Summary, error) {
+// GroupRow counts the findings of one value people group by. The columns are
+// those of FindingCounts, and sum to them over all rows.
+type GroupRow struct {
+	Value string `json:"value" doc:"Empty where nobody said."`
+	FindingCounts
+}
+
+// Groupings are what a summary can be grouped by.
+var Groupings = store.Groupings
+
+// Summary answers for the whole estate, or for the findings a filter lets through,
+// and by one of Groupings when it is named.
+func (s *Service) Summary(ctx context.Context, f Filter, by string) (Summary, error) {
 	at := s.now()
-	rows, err := s.Store.ListFindings(ctx, store.FindingQuery{})
-	if err != nil {
-		return Summary{}, fmt.Errorf("list findings: %w", err)
-	}
 	out := Summary{
+		By:         by,
 		BySeverity: []SeverityRow{{Severity: finding.Critical}, {Severity: finding.High}, {Severity: finding.Medium}, {Severity: finding.Low}},
 		DueSoon:    []DueRow{{WithinDays: 7}, {WithinDays: 14}, {WithinDays: 30}, {WithinDays: 90}},
+		Rows:       []GroupRow{},
 	}
-	for i := range rows {
-		r := row(&rows[i], "", at)
-		out.count(&r)
+	if by != "" && !slices.Contains(Groupings, by) {
+		return out, fmt.Errorf("%w: group by %q: want %s", ErrFilter, by, strings.Join(Groupings, ", "))
+	}
+	q, possible, err := s.findingQuery(ctx, f, at)
+	if err != nil {
+		return out, err
+	}
+	if possible {
+		if err := s.count(ctx, &out, q, at); err != nil {
+			return out, err
+		}
 	}
 	if out.Undetermined, err = s.Store.CountUndetermined(ctx); err != nil {
 		return out, fmt.Errorf("count undetermined: %w", err)
 	}
-	out.Meta, err = s.meta(ctx, at, len(rows))
+	out.Meta, err = s.meta(ctx, at, out.Findings.Total)
+	out.Filters = f.words()
 	out.Assets = out.Coverage
 	return out, err
 }
 
-func (o *Summary) count(r *Finding) {
-	c := &o.Findings
-	c.Total++
-	switch r.State {
+// count fills a summary from counts that the store makes.
+func (s *Service) count(ctx context.Context, out *Summary, q store.FindingQuery, at time.Time) error {
+	severities, err := s.Store.CountFindings(ctx, q, "severity", at)
+	if err != nil {
+		return fmt.Errorf("count findings by severity: %w", err)
+	}
+	for _, c := range severities {
+		out.Findings.add(c)
+		if c.Running > 0 {
+			out.severity(finding.Severity(c.Value)).add(c)
+		}
+	}
+	ends := []time.Time{at.Add(time.Microsecond)}
+	for _, d := range out.DueSoon {
+		ends = append(ends, at.AddDate(0, 0, d.WithinDays))
+	}
+	due, err := s.Store.CountDue(ctx, q, ends)
+	if err != nil {
+		return fmt.Errorf("count what falls due: %w", err)
+	}
+	for i, n := range due {
+		out.DueSoon[i].Count = n
+	}
+	if out.By == "" {
+		return nil
+	}
+	groups := severities
+	if out.By != "severity" {
+		if groups, err = s.Store.CountFindings(ctx, q, out.By, at); err != nil {
+			return fmt.Errorf("count findings by %s: %w", out.By, err)
+		}
+	}
+	for _, c := range groups { // in order of value
+		if n := len(out.Rows); n == 0 || out.Rows[n-1].Value != c.Value {
+			out.Rows = append(out.Rows, GroupRow{Value: c.Value})
+		}
+		out.Rows[len(out.Rows)-1].add(c)
+	}
+	slices.SortStableFunc(out.Rows, func(a, b GroupRow) int {
+		return cmp.Or(cmp.Compare(b.Overdue, a.Overdue), cmp.Compare(b.Running, a.Running), cmp.Compare(a.Value, b.Value))
+	})
+	return nil
+}
+
+func (c *FindingCounts) add(n store.FindingCount) {
+	c.Total += n.Total
+	c.Running += n.Running
+	c.Overdue += n.Overdue
+	c.AwaitingFix += n.AwaitingFix
+	c.Within += n.Running - n.Overdue - n.AwaitingFix
+	c.KEV += n.KEV
+	c.Arrival += n.Arrival
+	switch finding.State(n.State) {
 	case finding.Fixed:
-		c.Fixed++
-		return
+		c.Fixed += n.Total
 	case finding.NotAffected:
-		c.NotAffected++
-		return
+		c.NotAffected += n.Total
 	case finding.PendingReboot:
-		c.PendingReboot++
+		c.PendingReboot += n.Total
 	case finding.Open:
-	}
-	c.Running++
-	if r.Arrival {
-		c.Arrival++
-	}
-	if r.KEV {
-		c.KEV++
-	}
-	var sev *SeverityRow
-	for i := range o.BySeverity {
-		if o.BySeverity[i].Severity == r.Severity {
-			sev = &o.BySeverity[i]
-		}
-	}
-	if sev == nil { // a severity of a newer policy is shown, never lost
-		o.BySeverity = append(o.BySeverity, SeverityRow{Severity: r.Severity})
-		sev = &o.BySeverity[len(o.BySeverity)-1]
-	}
-	sev.Running++
-	if r.KEV {
-		sev.KEV++
-	}
-	switch {
-	case r.Overdue:
-		c.Overdue++
-		sev.Overdue++
-	case r.Due == "":
-		c.AwaitingFix++
-		sev.AwaitingFix++
-	default:
-		c.Within++
-		sev.Within++
-		for i := range o.DueSoon {
-			if r.DaysLeft < o.DueSoon[i].WithinDays {
-				o.DueSoon[i].Count++
-				break
-			}
-		}
 	}
 }
 
-func (s *Service) assetCounts(ctx context.Context, at time.Time) (AssetCounts, error) {
-	as, err := s.Store.Assets(ctx)
-	if err != nil {
-		return AssetCounts{}, fmt.Errorf("list assets: %w", err)
+// severity is the row of a severity; one of a newer policy is shown, never lost.
+func (o *Summary) severity(sev finding.Severity) *SeverityRow {
+	for i := range o.BySeverity {
+		if o.BySeverity[i].Severity == sev {
+			return &o.BySeverity[i]
+		}
 	}
-	var c AssetCounts
-	for _, a := range as {
-		c.Total++
-		switch {
-		case a.Head == nil:
-			c.NeverReported++
-			continue
-		case at.Sub(a.Head.ReceivedAt) > silentAfter:
-			c.Silent++
-		default:
-			c.Reporting++
-		}
-		if !a.Covered {
-			c.Uncovered++
-		}
-		if len(a.Gaps) > 0 {
-			c.WithGaps++
-		}
+	o.BySeverity = append(o.BySeverity, SeverityRow{Severity: sev})
+	return &o.BySeverity[len(o.BySeverity)-1]
+}
+
+func (r *SeverityRow) add(n store.FindingCount) {
+	r.Running += n.Running
+	r.Overdue += n.Overdue
+	r.AwaitingFix += n.AwaitingFix
+	r.Within += n.Running - n.Overdue - n.AwaitingFix
+	r.KEV += n.KEV
+}
+
+func (s *Service) assetCounts(ctx context.Context, at time.Time) (AssetCounts, error) {
+	p, err := s.Store.AssetPicture(ctx, at.Add(-silentAfter))
+	if err != nil {
+		return AssetCounts{}, err
 	}
 	pending, err := s.Store.QuarantineKeys(ctx, schema.ReasonUnknownKey)
 	if err != nil {
-		return c, fmt.Errorf("list pending keys: %w", err)
+		return AssetCounts{}, fmt.Errorf("list pending keys: %w", err)
 	}
-	c.PendingKeys = len(pending)
-	marks, err := s.Store.DirtyAssets(ctx, max(len(as), 1))
-	if err != nil {
-		return c, fmt.Errorf("list assets to assess: %w", err)
-	}
-	c.Waiting = len(marks)
-	return c, nil
+	return AssetCounts{
+		Total: p.Total, Reporting: p.Total - p.NeverReported - p.Silent, Silent: p.Silent, NeverReported: p.NeverReported,
+		Uncovered: p.Uncovered, WithGaps: p.WithGaps, PendingKeys: len(pending), Waiting: p.Waiting,
+	}, nil
 }

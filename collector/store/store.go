@@ -191,6 +191,9 @@ type Assets interface {
 	AssetByKey(ctx context.Context, key string) (Asset, error)
 	// Asset finds by id or by exact name; ErrNotFound, or ErrConflict when a name is ambiguous.
 	Asset(ctx context.Context, idOrName string) (Asset, error)
+	// AssetPicture counts assets by how well they are known; one that reported
+	// before an instant and not since is silent.
+	AssetPicture(ctx context.Context, silentBefore time.Time) (AssetPicture, error)
 	// AssetsByID returns those of some ids that there are, in no order.
 	AssetsByID(ctx context.Context, ids []string) ([]Asset, error)
 	// Assets lists all, ordered by name, id.
@@ -408,6 +411,39 @@ type SortKey struct {
 // severity at low, due with the earliest (none last), kev with those not listed.
 var SortKeys = []string{"due", "priority", "severity", "kev", "detected", "closed", "vulnerability", "component", "asset", "state"}
 
+// Groupings are what findings can be counted by.
+var Groupings = []string{"ou", "account", "region", "service", "owner", "severity", "class", "exposure", "environment"}
+
+// FindingCount counts findings of one value of a grouping and in one state. All
+// but Total are of those whose clock runs; what is neither overdue nor awaiting a
+// fix is within its time.
+type FindingCount struct {
+	Value       string
+	State       string
+	Total       int
+	Running     int
+	Overdue     int
+	AwaitingFix int
+	KEV         int
+	Arrival     int
+}
+
+// AssetCount counts running findings of an asset, and comparisons that could not
+// be made. Total also holds those of a severity that has no name here.
+type AssetCount struct {
+	Critical, High, Medium, Low int
+	Total, Overdue, KEV         int
+	Undetermined                int
+}
+
+// AssetPicture counts assets by how well they are known. Uncovered and WithGaps
+// are of those that ever reported.
+type AssetPicture struct {
+	Total, NeverReported, Silent, Uncovered, WithGaps int
+	// Waiting are marked for assessment.
+	Waiting int
+}
+
 // FindingVersion is a finding as it was recorded under a leaf.
 type FindingVersion struct {
 	Leaf    int64
@@ -420,6 +456,16 @@ type Findings interface {
 	// priority, severity rank, KEV, id; or as q.Sort says. ErrNotFound when q.After
 	// names no finding.
 	ListFindings(ctx context.Context, q FindingQuery) ([]finding.Finding, error)
+	// CountFindings counts the findings a query lets through by one of Groupings,
+	// or all together, and by state, as of an instant. What orders and pages a
+	// query is not looked at.
+	CountFindings(ctx context.Context, q FindingQuery, by string, at time.Time) ([]FindingCount, error)
+	// CountDue counts, of the findings a query lets through, the running ones whose
+	// breach lies in each span: at or after one end, before the next.
+	CountDue(ctx context.Context, q FindingQuery, ends []time.Time) ([]int, error)
+	// CountByAsset counts running findings, and comparisons that could not be made,
+	// of every asset that has any, as of an instant.
+	CountByAsset(ctx context.Context, at time.Time) (map[string]AssetCount, error)
 	Finding(ctx context.Context, id string) (finding.Finding, error)
 	UndeterminedOf(ctx context.Context, asset string) ([]finding.Undetermined, error)
 	CountUndetermined(ctx context.Context) (int, error)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,15 +17,69 @@ import (
 )
 
 func newSummaryCommand() *cobra.Command {
+	var f query.Filter
+	var by string
+	cmd := &cobra.Command{
+		Use:   "summary",
+		Short: "the whole estate on one screen",
+		Long: `The whole estate on one screen, or the findings that filters let through, by what
+you group by. The rows of a grouping sum to the whole, whatever the filters.`,
+		Example: `  patchproof summary --by owner
+  patchproof summary --by account --view kev-internet -o csv`,
+		Args: cobra.NoArgs,
+	}
+	filterFlags(cmd, &f)
+	cmd.Flags().StringVar(&by, "by", "", "count by this: "+strings.Join(query.Groupings, ", "))
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		if by != "" && !slices.Contains(query.Groupings, by) {
+			return usage(fmt.Errorf("group by %q: want %s", by, strings.Join(query.Groupings, ", ")))
+		}
+		if err := f.Check(); err != nil {
+			return usage(err)
+		}
+		return nil
+	}
 	q := answers[query.Summary]{
-		what:  "read summary",
-		ask:   func(ctx context.Context, c *client.Client, _ []string) (query.Summary, error) { return c.Summary(ctx) },
+		what: "read summary",
+		ask: func(ctx context.Context, c *client.Client, _ []string) (query.Summary, error) {
+			return c.Summary(ctx, f, by)
+		},
 		about: func(s *query.Summary) query.Meta { return s.Meta },
 		show:  printSummary,
-		sheet: severityTable,
-		items: func(s *query.Summary) iter.Seq[any] { return each(s.BySeverity) },
+		sheet: func(s *query.Summary) *table {
+			if s.By != "" {
+				return groupTable(s)
+			}
+			return severityTable(s)
+		},
+		items: func(s *query.Summary) iter.Seq[any] {
+			if s.By != "" {
+				return each(s.Rows)
+			}
+			return each(s.BySeverity)
+		},
 	}
-	return q.command(&cobra.Command{Use: "summary", Short: "the whole estate on one screen", Args: cobra.NoArgs})
+	return q.command(cmd)
+}
+
+func groupTable(s *query.Summary) *table {
+	t := &table{columns: []column{
+		{head: strings.ToUpper(s.By), min: 8},
+		{head: "TOTAL", right: true, drop: 2},
+		{head: "RUNNING", right: true},
+		{head: "OVERDUE", right: true},
+		{head: "WITHIN", right: true},
+		{head: "AWAITING FIX", right: true},
+		{head: "KEV", right: true},
+		{head: "FIXED", right: true, drop: 3},
+		{head: "NOT AFFECTED", right: true, drop: 4},
+	}}
+	for i := range s.Rows {
+		r := &s.Rows[i]
+		t.add(dash(r.Value), strconv.Itoa(r.Total), strconv.Itoa(r.Running), strconv.Itoa(r.Overdue), strconv.Itoa(r.Within),
+			strconv.Itoa(r.AwaitingFix), strconv.Itoa(r.KEV), strconv.Itoa(r.Fixed), strconv.Itoa(r.NotAffected))
+	}
+	return t
 }
 
 func severityTable(s *query.Summary) *table {
@@ -44,7 +99,11 @@ func severityTable(s *query.Summary) *table {
 
 func printSummary(w io.Writer, s *query.Summary) {
 	a, f := s.Assets, s.Findings
-	fmt.Fprintf(w, "As of %s under policy %s\n\n", stamp(s.AsOf), short(s.Policy))
+	fmt.Fprintf(w, "As of %s under policy %s\n", stamp(s.AsOf), short(s.Policy))
+	if len(s.Filters) > 0 {
+		fmt.Fprintf(w, "Findings of %s\n", clean(filterWords(s.Filters)))
+	}
+	fmt.Fprintln(w)
 	fmt.Fprintf(w, "Assets    %d: %d reporting, %d silent, %d never reported\n", a.Total, a.Reporting, a.Silent, a.NeverReported)
 	fmt.Fprintf(w, "          %d with gaps, %d on a release no feed covers\n", a.WithGaps, a.Uncovered)
 	if a.Waiting > 0 {
@@ -65,6 +124,10 @@ func printSummary(w io.Writer, s *query.Summary) {
 			}
 		}
 		fmt.Fprintf(w, "\nFalls due  %s\n", strings.Join(parts, ", "))
+	}
+	if s.By != "" {
+		fmt.Fprintln(w)
+		groupTable(s).print(w)
 	}
 	fmt.Fprintln(w, "\nFeeds")
 	feedTable(s.Feeds, s.AsOf).print(w)

@@ -254,6 +254,8 @@ func within(sel *bun.SelectQuery, column string, ids []string) *bun.SelectQuery 
 	return sel.Where(column+" IN (?)", bun.List(ids))
 }
 
+var errNoAttributes = errors.New("what assets were at a moment of the past cannot be asked by attribute")
+
 // ofAssets lets through findings of assets.
 func (s *Store) ofAssets(ctx context.Context, sel *bun.SelectQuery, q store.FindingQuery) (*bun.SelectQuery, error) {
 	if len(q.Asset) > 0 {
@@ -264,7 +266,7 @@ func (s *Store) ofAssets(ctx context.Context, sel *bun.SelectQuery, q store.Find
 		return sel, nil
 	}
 	if q.AsOfLeaf != nil {
-		return nil, errors.New("what assets were at a moment is not kept by attribute: leave those filters out with a moment of the past")
+		return nil, errNoAttributes
 	}
 	where := strings.Join(conditions, " AND ")
 	var ids []string

@@ -1,0 +1,225 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"reflect"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/patchproof/patchproof/collector/store"
+)
+
+// never is the breach of a finding without a date.
+const never = math.MaxInt64
+
+// groupings says in which column each of store.Groupings is.
+var groupings = map[string]string{
+	"":            "''",
+	"severity":    "f.severity",
+	"ou":          "a.ou",
+	"account":     "a.account",
+	"region":      "a.region",
+	"service":     "a.service",
+	"owner":       "a.owner",
+	"class":       "a.class",
+	"exposure":    "a.exposure",
+	"environment": "a.environment",
+}
+
+type findingCountRow struct {
+	Value       string `bun:"value"`
+	State       string `bun:"state"`
+	Total       int    `bun:"total"`
+	Running     int    `bun:"running"`
+	Overdue     int    `bun:"overdue"`
+	AwaitingFix int    `bun:"awaiting_fix"`
+	KEV         int    `bun:"kev"`
+	Arrival     int    `bun:"arrival"`
+}
+
+// CountFindings counts the findings a query lets through by one of
+// store.Groupings, or all together, and by state, as of an instant. What orders
+// and pages a query is not looked at.
+func (s *Store) CountFindings(ctx context.Context, q store.FindingQuery, by string, at time.Time) ([]store.FindingCount, error) {
+	rows, err := s.counted(ctx, q, by)
+	if err != nil {
+		return nil, fmt.Errorf("count findings: %w", err)
+	}
+	var list []findingCountRow
+	err = s.reader.NewSelect().TableExpr("(?) AS c", rows).
+		ColumnExpr("c.value, c.state, SUM(c.n) AS total").
+		ColumnExpr("SUM(CASE WHEN c.due <> 0 THEN c.n ELSE 0 END) AS running").
+		ColumnExpr("SUM(CASE WHEN c.due <> 0 AND c.due <= ? THEN c.n ELSE 0 END) AS overdue", micros(at)).
+		ColumnExpr("SUM(CASE WHEN c.due = ? THEN c.n ELSE 0 END) AS awaiting_fix", int64(never)).
+		ColumnExpr("SUM(CASE WHEN c.due <> 0 AND c.kev <> 0 THEN c.n ELSE 0 END) AS kev").
+		ColumnExpr("SUM(CASE WHEN c.due <> 0 AND c.arrival <> 0 THEN c.n ELSE 0 END) AS arrival").
+		GroupExpr("c.value, c.state").OrderExpr("c.value, c.state").Scan(ctx, &list)
+	if err != nil {
+		return nil, fmt.Errorf("count findings: %w", err)
+	}
+	counts := make([]store.FindingCount, len(list))
+	for i, r := range list {
+		counts[i] = store.FindingCount(r)
+	}
+	return counts, nil
+}
+
+// CountDue counts, of the findings a query lets through, the running ones whose
+// breach lies in each span: at or after one end, before the next.
+func (s *Store) CountDue(ctx context.Context, q store.FindingQuery, ends []time.Time) ([]int, error) {
+	if len(ends) < 2 {
+		return nil, nil
+	}
+	rows, err := s.counted(ctx, q, "")
+	if err != nil {
+		return nil, fmt.Errorf("count what falls due: %w", err)
+	}
+	sel := s.reader.NewSelect().TableExpr("(?) AS c", rows)
+	counts := make([]int, len(ends)-1)
+	dest := make([]any, len(counts))
+	for i := range counts {
+		sel = sel.ColumnExpr("COALESCE(SUM(CASE WHEN c.due <> 0 AND c.due >= ? AND c.due < ? THEN c.n ELSE 0 END), 0)", micros(ends[i]), micros(ends[i+1]))
+		dest[i] = &counts[i]
+	}
+	if err := sel.Scan(ctx, dest...); err != nil {
+		return nil, fmt.Errorf("count what falls due: %w", err)
+	}
+	return counts, nil
+}
+
+// counted selects value, severity, state, kev, arrival, due (0 of closed ones)
+// and how many findings are so: from the counts that are kept, when they know
+// all that is asked, else from the findings.
+func (s *Store) counted(ctx context.Context, q store.FindingQuery, by string) (*bun.SelectQuery, error) {
+	value, ok := groupings[by]
+	if !ok {
+		return nil, fmt.Errorf("findings cannot be grouped by %q", by)
+	}
+	if dimension, values, ok := kept(q, by); ok {
+		return s.fromKept(q, by, dimension, values), nil
+	}
+	sel := s.source(q).ColumnExpr(value + " AS value, f.severity, f.state, f.kev, f.arrival").
+		ColumnExpr("CASE f.order_running WHEN 0 THEN f.order_due ELSE 0 END AS due, 1 AS n")
+	if by != "" && by != "severity" {
+		if q.AsOfLeaf != nil {
+			return nil, errNoAttributes
+		}
+		sel = sel.Join("JOIN asset AS a ON a.id = f.asset")
+	}
+	return s.filter(ctx, sel, q)
+}
+
+// kept says by which dimension, and which values of it, a query can be answered
+// from the counts that are kept.
+func kept(q store.FindingQuery, by string) (dimension string, values []string, ok bool) {
+	q.Severity, q.State, q.KEV, q.Arrival, q.OpenOnly, q.AwaitingFix, q.OverdueAt = nil, nil, nil, nil, false, false, time.Time{}
+	q.Sort, q.Limit, q.After = nil, 0, ""
+	dimension = "all"
+	if by != "" && by != "severity" {
+		dimension = by
+	}
+	for _, d := range []struct {
+		name  string
+		words *[]string
+	}{
+		{"ou", &q.OU},
+		{"account", &q.Account},
+		{"region", &q.Region},
+		{"service", &q.Service},
+		{"owner", &q.Owner},
+		{"class", &q.Class},
+		{"exposure", &q.Exposure},
+		{"environment", &q.Environment},
+	} {
+		if len(*d.words) > 0 && (dimension == "all" || dimension == d.name) {
+			dimension, values, *d.words = d.name, *d.words, nil
+		}
+	}
+	return dimension, values, reflect.DeepEqual(q, store.FindingQuery{})
+}
+
+func (s *Store) fromKept(q store.FindingQuery, by, dimension string, values []string) *bun.SelectQuery {
+	value := "f.value"
+	switch by {
+	case "":
+		value = "''"
+	case "severity":
+		value = "f.severity"
+	}
+	sel := s.reader.NewSelect().TableExpr("finding_count AS f").
+		ColumnExpr(value+" AS value, f.severity, f.state, f.kev, f.arrival, f.due, f.findings AS n").
+		Where("f.dimension = ?", dimension)
+	sel = oneOf(sel, "f.value", values)
+	sel = oneOf(sel, "f.severity", q.Severity)
+	sel = oneOf(sel, "f.state", q.State)
+	if q.KEV != nil {
+		sel = sel.Where("f.kev = ?", *q.KEV)
+	}
+	if q.Arrival != nil {
+		sel = sel.Where("f.arrival = ?", *q.Arrival)
+	}
+	if q.OpenOnly || q.AwaitingFix || !q.OverdueAt.IsZero() {
+		sel = sel.Where("f.due <> 0")
+	}
+	if q.AwaitingFix {
+		sel = sel.Where("f.due = ?", int64(never))
+	}
+	if !q.OverdueAt.IsZero() {
+		sel = sel.Where("f.due <= ?", micros(q.OverdueAt))
+	}
+	return sel
+}
+
+// AssetPicture counts assets by how well they are known; one that reported before
+// an instant and not since is silent.
+func (s *Store) AssetPicture(ctx context.Context, silentBefore time.Time) (store.AssetPicture, error) {
+	var p store.AssetPicture
+	err := s.reader.NewRaw(`SELECT COUNT(*), COALESCE(SUM(CASE WHEN last_report IS NULL THEN 1 ELSE 0 END), 0),
+		COALESCE(SUM(CASE WHEN last_report < ? THEN 1 ELSE 0 END), 0),
+		COALESCE(SUM(CASE WHEN last_report IS NOT NULL AND NOT covered THEN 1 ELSE 0 END), 0),
+		COALESCE(SUM(CASE WHEN last_report IS NOT NULL AND gapped <> 0 THEN 1 ELSE 0 END), 0),
+		(SELECT COUNT(*) FROM dirty) FROM asset`, silentBefore.Unix()).
+		Scan(ctx, &p.Total, &p.NeverReported, &p.Silent, &p.Uncovered, &p.WithGaps, &p.Waiting)
+	if err != nil {
+		return p, fmt.Errorf("count assets: %w", err)
+	}
+	return p, nil
+}
+
+type assetCountRow struct {
+	Asset        string `bun:"asset"`
+	Critical     int    `bun:"critical"`
+	High         int    `bun:"high"`
+	Medium       int    `bun:"medium"`
+	Low          int    `bun:"low"`
+	Total        int    `bun:"total"`
+	Overdue      int    `bun:"overdue"`
+	KEV          int    `bun:"kev"`
+	Undetermined int    `bun:"undetermined"`
+}
+
+// CountByAsset counts running findings, and comparisons that could not be made,
+// of every asset that has any, as of an instant.
+func (s *Store) CountByAsset(ctx context.Context, at time.Time) (map[string]store.AssetCount, error) {
+	var rows []assetCountRow
+	err := s.reader.NewRaw(`SELECT asset, SUM(CASE WHEN order_severity = 0 THEN 1 ELSE 0 END) AS critical,
+		SUM(CASE WHEN order_severity = 1 THEN 1 ELSE 0 END) AS high, SUM(CASE WHEN order_severity = 2 THEN 1 ELSE 0 END) AS medium,
+		SUM(CASE WHEN order_severity = 3 THEN 1 ELSE 0 END) AS low, COUNT(*) AS total,
+		SUM(CASE WHEN order_due <= ? THEN 1 ELSE 0 END) AS overdue, SUM(CASE WHEN order_kev = 0 THEN 1 ELSE 0 END) AS kev, 0 AS undetermined
+		FROM finding WHERE order_running = 0 GROUP BY asset
+		UNION ALL SELECT asset, 0, 0, 0, 0, 0, 0, 0, COUNT(*) FROM undetermined GROUP BY asset`, micros(at)).Scan(ctx, &rows)
+	if err != nil {
+		return nil, fmt.Errorf("count by asset: %w", err)
+	}
+	counts := make(map[string]store.AssetCount, len(rows))
+	for _, r := range rows {
+		c := counts[r.Asset]
+		c.Critical, c.High, c.Medium, c.Low = c.Critical+r.Critical, c.High+r.High, c.Medium+r.Medium, c.Low+r.Low
+		c.Total, c.Overdue, c.KEV, c.Undetermined = c.Total+r.Total, c.Overdue+r.Overdue, c.KEV+r.KEV, c.Undetermined+r.Undetermined
+		counts[r.Asset] = c
+	}
+	return counts, nil
+}
