@@ -11,10 +11,10 @@ TOOL        := $(GO) tool -modfile=scripts/tools/go.mod
 FUZZTIME    ?= 60s
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-all setup test race lint check demo bench fuzz soak clean
+.PHONY: help build build-all setup test race lint check demo bench bench-scale fuzz soak clean
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## static binaries into bin/
 	@mkdir -p bin
@@ -50,6 +50,10 @@ demo: build ## the main job on this host, under a minute (KEEP=1 stays up)
 
 bench: ## benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem ./schema/... ./agent/... ./collector/...
+
+SCALE       ?= 10000x1000000
+bench-scale: ## what people wait for on a million findings (SCALE=assetsxfindings; minutes, gigabytes)
+	PATCHPROOF_SCALE=$(SCALE) $(GO) test -timeout 60m -count=1 -run '^TestScale$$' -v ./collector/query
 
 fuzz: ## each fuzz target for FUZZTIME (60s)
 	@scripts/fuzz $(FUZZTIME)

@@ -143,7 +143,7 @@ func (s *Store) filter(ctx context.Context, sel *bun.SelectQuery, q store.Findin
 		sel = sel.Where("f.order_due <= ?", micros(q.OverdueAt))
 	}
 	if q.AwaitingFix {
-		sel = sel.Where("f.due = ''")
+		sel = sel.Where("f.order_due = ?", int64(never))
 	}
 	if q.TargetBefore != "" {
 		sel = sel.Where("f.target <> '' AND f.target < ?", string(q.TargetBefore))

@@ -218,6 +218,7 @@ CREATE TABLE finding (
 CREATE INDEX finding_alarm ON finding (alarm, asset);
 CREATE INDEX finding_asset ON finding (asset, order_running, order_due, order_priority, order_severity, order_kev, id);
 CREATE INDEX finding_component ON finding (component, order_running, order_due, order_priority, order_severity, order_kev, id);
+CREATE INDEX finding_cycle ON finding (cycle, order_running, order_due, order_priority, order_severity, order_kev, id);
 CREATE INDEX finding_detected ON finding (detected, id);
 CREATE INDEX finding_listed ON finding (order_running, order_due, order_priority, order_severity, order_kev, id) WHERE kev = 1;
 CREATE INDEX finding_priority ON finding (order_priority, order_running, order_due, order_severity, order_kev, id);
@@ -387,3 +388,79 @@ CREATE TABLE undetermined (
     PRIMARY KEY (asset, place)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX undetermined_vulnerability ON undetermined (vulnerability);
+CREATE VIEW v_assets AS SELECT
+    a.id,
+    a.name,
+    a.account,
+    a.ou,
+    a.region,
+    a.service,
+    a.owner,
+    a.class,
+    a.exposure,
+    a.environment,
+    a.timeline,
+    a.core,
+    a.crown_jewel,
+    a.cold_wallet,
+    a.hot_wallet,
+    a.head_release AS release,
+    strftime('%Y-%m-%dT%H:%M:%SZ', a.last_report, 'unixepoch') AS last_report_at,
+    CASE WHEN a.last_report IS NULL THEN 0 ELSE a.covered END AS covered,
+    json_array_length(a.gaps) AS gaps,
+    (SELECT COUNT(*) FROM undetermined AS u WHERE u.asset = a.id) AS undetermined,
+    (SELECT COUNT(*) FROM finding AS f WHERE f.asset = a.id AND f.order_running = 0) AS running,
+    (SELECT COUNT(*) FROM finding AS f WHERE f.asset = a.id AND f.order_running = 0
+        AND f.order_due <= unixepoch('now') * 1000000) AS overdue
+FROM asset AS a;
+CREATE VIEW v_findings AS SELECT
+    f.id,
+    f.asset,
+    a.name AS asset_name,
+    a.account,
+    a.ou,
+    a.region,
+    a.service,
+    a.owner,
+    a.class,
+    a.exposure,
+    a.environment,
+    a.timeline,
+    a.crown_jewel,
+    a.cold_wallet,
+    f.vulnerability,
+    f.component,
+    f.severity,
+    CASE WHEN f.order_priority < 10 THEN 'P' || f.order_priority ELSE '' END AS priority,
+    f.cycle,
+    f.kev,
+    f.arrival,
+    f.state,
+    CASE f.order_running WHEN 0 THEN 1 ELSE 0 END AS running,
+    CASE WHEN f.order_running = 0 AND f.order_due <= unixepoch('now') * 1000000 THEN 1 ELSE 0 END AS overdue,
+    NULLIF(f.due, '') AS due,
+    NULLIF(f.target, '') AS target,
+    strftime('%Y-%m-%dT%H:%M:%SZ', f.detected / 1000000, 'unixepoch') AS detected_at,
+    CASE WHEN f.closed > 0 THEN strftime('%Y-%m-%dT%H:%M:%SZ', f.closed / 1000000, 'unixepoch') END AS closed_at,
+    f.leaf
+FROM finding AS f JOIN asset AS a ON a.id = f.asset;
+CREATE VIEW v_summary_daily AS
+WITH RECURSIVE days (day) AS (
+    SELECT date(MAX((SELECT MIN(at) FROM leaf) / 1000000, unixepoch('now') - 91 * 86400), 'unixepoch')
+    UNION ALL SELECT date(day, '+1 day') FROM days WHERE day < date('now')
+), ends (day, at, leaf) AS (
+    SELECT day, (unixepoch(day) + 86400) * 1000000,
+        COALESCE((SELECT MIN(l.idx) - 1 FROM leaf AS l WHERE l.at >= (unixepoch(day) + 86400) * 1000000), (SELECT MAX(l.idx) FROM leaf AS l))
+    FROM days
+)
+SELECT
+    e.day,
+    s.severity,
+    COUNT(*) AS findings,
+    SUM(CASE s.order_running WHEN 0 THEN 1 ELSE 0 END) AS running,
+    SUM(CASE WHEN s.order_running = 0 AND s.order_due <= e.at THEN 1 ELSE 0 END) AS overdue,
+    SUM(CASE WHEN s.order_running = 0 AND s.due = '' THEN 1 ELSE 0 END) AS awaiting_fix,
+    SUM(CASE WHEN s.order_running = 0 AND s.kev <> 0 THEN 1 ELSE 0 END) AS kev
+FROM ends AS e JOIN finding_state AS s
+    ON s.leaf = (SELECT MAX(n.leaf) FROM finding_version AS n WHERE n.id = s.id AND n.leaf <= e.leaf)
+GROUP BY e.day, s.severity;
