@@ -146,6 +146,14 @@ type Quarantine struct {
 	LastAt  time.Time `json:"last_at"`
 }
 
+// QuarantineDetail is one refused envelope with its bytes.
+type QuarantineDetail struct {
+	AsOf time.Time `json:"as_of"`
+	Quarantine
+	Size int    `json:"size"`
+	Raw  []byte `json:"raw" doc:"The envelope as it came, in base64. Nothing in it was believed."`
+}
+
 // FeedList is what is held of every feed.
 type FeedList struct {
 	AsOf  time.Time    `json:"as_of"`
@@ -168,6 +176,10 @@ func (s *server) questions(api huma.API) {
 		func(context.Context, *none) (ViewList, error) { return ViewList{Views: query.Views}, nil })
 	get(s, api, "/v1/findings/{id}", "explain-finding", "Why a finding stands where it stands",
 		func(ctx context.Context, in *idInput) (query.Explanation, error) { return s.Query.Explain(ctx, in.ID) })
+	get(s, api, "/v1/findings/{id}/history", "show-finding-history", "Every recorded state of a finding, oldest first",
+		func(ctx context.Context, in *idInput) (query.FindingHistory, error) {
+			return s.Query.FindingHistory(ctx, in.ID)
+		})
 	get(s, api, "/v1/assets", "list-assets", "Every host we track",
 		func(ctx context.Context, _ *none) (query.AssetList, error) { return s.Query.Assets(ctx) })
 	get(s, api, "/v1/assets/{id}", "show-asset", "One host, by id or name",
@@ -178,6 +190,9 @@ func (s *server) questions(api huma.API) {
 		})
 	get(s, api, "/v1/hosts", "list-hosts", "Hosts and the keys that wait for trust", s.hosts)
 	get(s, api, "/v1/quarantine", "list-quarantine", "What the door refused, newest first", s.quarantine)
+	get(s, api, "/v1/quarantine/{id}", "show-quarantined", "One refused envelope, by its digest", s.quarantined)
+	get(s, api, "/v1/gaps", "list-gaps", "What could not be read or told, on every asset",
+		func(ctx context.Context, _ *none) (query.GapList, error) { return s.Query.Gaps(ctx) })
 	get(s, api, "/v1/feeds", "list-feeds", "What is held of every feed, how old, and what it covers",
 		func(ctx context.Context, _ *none) (FeedList, error) {
 			feeds, err := s.Query.Feeds(ctx)
@@ -206,13 +221,27 @@ func (s *server) quarantine(ctx context.Context, _ *none) (QuarantineList, error
 		return QuarantineList{}, err
 	}
 	out := QuarantineList{AsOf: s.asOf(), Count: len(rows), Envelopes: []Quarantine{}}
-	for _, q := range rows {
-		out.Envelopes = append(out.Envelopes, Quarantine{
-			Digest: q.Digest, Key: q.Key, Reason: q.Reason, Detail: q.Detail, Road: q.Road,
-			Count: q.Count, FirstAt: q.FirstAt, LastAt: q.LastAt,
-		})
+	for i := range rows {
+		out.Envelopes = append(out.Envelopes, quarantineRow(&rows[i]))
 	}
 	return out, nil
+}
+
+func (s *server) quarantined(ctx context.Context, in *idInput) (QuarantineDetail, error) {
+	q, err := s.Query.Store.QuarantinedEnvelope(ctx, in.ID)
+	if err != nil {
+		return QuarantineDetail{}, err
+	}
+	return QuarantineDetail{
+		AsOf: s.Now().UTC().Truncate(time.Second), Quarantine: quarantineRow(&q), Size: len(q.Raw), Raw: q.Raw,
+	}, nil
+}
+
+func quarantineRow(q *store.Quarantined) Quarantine {
+	return Quarantine{
+		Digest: q.Digest, Key: q.Key, Reason: q.Reason, Detail: q.Detail, Road: q.Road,
+		Count: q.Count, FirstAt: q.FirstAt, LastAt: q.LastAt,
+	}
 }
 
 func (s *server) checkpoint(ctx context.Context, _ *none) (CheckpointInfo, error) {

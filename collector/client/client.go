@@ -79,6 +79,21 @@ func (c *Client) Explain(ctx context.Context, id string) (query.Explanation, err
 	return get[query.Explanation](ctx, c, "/v1/findings/"+url.PathEscape(id), nil)
 }
 
+// FindingHistory tells every recorded state of a finding.
+func (c *Client) FindingHistory(ctx context.Context, id string) (query.FindingHistory, error) {
+	return get[query.FindingHistory](ctx, c, "/v1/findings/"+url.PathEscape(id)+"/history", nil)
+}
+
+// Gaps lists what could not be read or told.
+func (c *Client) Gaps(ctx context.Context) (query.GapList, error) {
+	return get[query.GapList](ctx, c, "/v1/gaps", nil)
+}
+
+// Quarantined shows one refused envelope.
+func (c *Client) Quarantined(ctx context.Context, digest string) (api.QuarantineDetail, error) {
+	return get[api.QuarantineDetail](ctx, c, "/v1/quarantine/"+url.PathEscape(digest), nil)
+}
+
 // Assets lists every host.
 func (c *Client) Assets(ctx context.Context) (query.AssetList, error) {
 	return get[query.AssetList](ctx, c, "/v1/assets", nil)

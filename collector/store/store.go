@@ -239,6 +239,8 @@ type Quarantine interface {
 	Quarantine(ctx context.Context, q Quarantined, lim QuarantineLimits) (kept bool, err error)
 	// QuarantinedEnvelopes lists without Raw, newest first; key "" lists all.
 	QuarantinedEnvelopes(ctx context.Context, key string, limit int) ([]Quarantined, error)
+	// QuarantinedEnvelope returns one with Raw, by its digest.
+	QuarantinedEnvelope(ctx context.Context, digest string) (Quarantined, error)
 	// QuarantinedRaw lists with Raw, oldest first, for one key and reason.
 	QuarantinedRaw(ctx context.Context, key, reason string) ([]Quarantined, error)
 	// ReleaseQuarantined removes an envelope that was replayed and accepted.

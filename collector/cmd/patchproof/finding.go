@@ -21,7 +21,7 @@ import (
 
 func newFindingCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "finding", Short: "what is due when, and why"}
-	cmd.AddCommand(newFindingListCommand(), newFindingViewsCommand(), newFindingExplainCommand())
+	cmd.AddCommand(newFindingListCommand(), newFindingViewsCommand(), newFindingExplainCommand(), newFindingHistoryCommand())
 	return cmd
 }
 
@@ -73,6 +73,40 @@ commas and lets through what is one of them; all filters together must hold.`,
 		talk:  func(w io.Writer, l *query.FindingList) { footer(w, l.Meta, "finding") },
 	}
 	return q.command(cmd)
+}
+
+func newFindingHistoryCommand() *cobra.Command {
+	q := answers[query.FindingHistory]{
+		what: "tell history of finding",
+		ask: func(ctx context.Context, c *client.Client, args []string) (query.FindingHistory, error) {
+			return c.FindingHistory(ctx, args[0])
+		},
+		about: func(h *query.FindingHistory) query.Meta { return h.Meta },
+		table: historyTable,
+		items: func(h *query.FindingHistory) iter.Seq[any] { return each(h.Versions) },
+		talk:  func(w io.Writer, h *query.FindingHistory) { footer(w, h.Meta, "recorded state") },
+	}
+	return q.command(&cobra.Command{Use: "history ID", Short: "every recorded state of a finding, with its leaf in the evidence log", Args: cobra.ExactArgs(1)})
+}
+
+func historyTable(h *query.FindingHistory) *table {
+	t := &table{columns: []column{
+		{head: "RECORDED"},
+		{head: "LEAF", right: true},
+		{head: "STATE"},
+		{head: "SEVERITY"},
+		{head: "DUE"},
+		{head: "RULE", min: 12, drop: 1},
+		{head: "INSTALLED", min: 12, drop: 2},
+		{head: "POLICY", drop: 3},
+		{head: "REASON", min: 20},
+	}, wrapLast: true}
+	for i := range h.Versions {
+		v := &h.Versions[i]
+		f := &v.Finding
+		t.add(stamp(v.RecordedAt), strconv.FormatInt(v.Leaf, 10), stateWord(f), string(f.Severity), dueWord(f), dash(f.Rule), f.Installed, short(v.Policy), f.Reason)
+	}
+	return t
 }
 
 func newFindingViewsCommand() *cobra.Command {

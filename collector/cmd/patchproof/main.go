@@ -137,7 +137,7 @@ func newRootCommand() *cobra.Command {
 	})
 	root.AddCommand(
 		newServeCommand(), newCheckConfigCommand(), newHostCommand(), newKeyCommand(), newFeedCommand(), newFindingCommand(), newAssetCommand(),
-		newVulnCommand(), newSummaryCommand(), newQuarantineCommand(), newEvidenceCommand(),
+		newVulnCommand(), newSummaryCommand(), newQuarantineCommand(), newGapCommand(), newEvidenceCommand(),
 		newMatchCommand(), newSLACommand(), newPolicyCommand(), newTokenCommand(), newClassifyCommand(), newCoverageCommand(),
 	)
 	root.Args = cobra.ArbitraryArgs // or cobra refuses an unknown command itself, with status 1

@@ -29,7 +29,29 @@ func newQuarantineCommand() *cobra.Command {
 		},
 	}
 	cmd.AddCommand(q.command(&cobra.Command{Use: "list", Short: "list refused envelopes with the reasons", Args: cobra.NoArgs}))
+	show := answers[api.QuarantineDetail]{
+		what: "show quarantined envelope",
+		ask: func(ctx context.Context, c *client.Client, args []string) (api.QuarantineDetail, error) {
+			return c.Quarantined(ctx, args[0])
+		},
+		show: printQuarantined,
+	}
+	cmd.AddCommand(show.command(&cobra.Command{Use: "show DIGEST", Short: "one refused envelope; -o json has its bytes", Args: cobra.ExactArgs(1)}))
 	return cmd
+}
+
+func printQuarantined(w io.Writer, d *api.QuarantineDetail) {
+	for _, r := range [][2]string{
+		{"digest", d.Digest},
+		{"reason", d.Reason},
+		{"detail", dash(d.Detail)},
+		{"key", dash(d.Key)},
+		{"road", d.Road},
+		{"seen", fmt.Sprintf("%s, first %s, last %s", plural(int(d.Count), "time"), stamp(d.FirstAt), stamp(d.LastAt))},
+		{"size", plural(d.Size, "byte")},
+	} {
+		fmt.Fprintf(w, "%-8s %s\n", r[0], clean(r[1]))
+	}
 }
 
 func quarantineTable(l *api.QuarantineList) *table {

@@ -163,6 +163,17 @@ func (s *Store) QuarantinedEnvelopes(ctx context.Context, key string, limit int)
 	return list, nil
 }
 
+// QuarantinedEnvelope returns one with the raw bytes, by its digest.
+func (s *Store) QuarantinedEnvelope(ctx context.Context, digest string) (store.Quarantined, error) {
+	var row quarantinedRawRow
+	if err := s.reader.NewSelect().Model(&row).Where("digest = ?", digest).Scan(ctx); err != nil {
+		return store.Quarantined{}, notFound(err, "quarantined envelope %q", digest)
+	}
+	q := row.quarantined()
+	q.Raw = row.Raw
+	return q, nil
+}
+
 // QuarantinedRaw lists with the raw bytes, oldest first, for one key and reason.
 func (s *Store) QuarantinedRaw(ctx context.Context, key, reason string) ([]store.Quarantined, error) {
 	var rows []quarantinedRawRow

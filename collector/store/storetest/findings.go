@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,6 +15,9 @@ var findings = []test{
 	{"Filters", findingFilters},
 	{"OverdueIsTheBreach", findingOverdue},
 	{"PagesCoverEverythingOnce", findingPages},
+	{"SortedByKeys", findingSort},
+	{"CountsAreOfWhatIsListed", findingCounts},
+	{"AsOfALeaf", findingAsOf},
 	{"AfterAnUnknownFinding", findingAfterUnknown},
 	{"HistoryKeepsEveryState", findingHistory},
 }
@@ -171,5 +175,67 @@ func findingHistory(t *testing.T, s store.Store) {
 	wantEqual(t, "history of nothing", len(must[[]store.FindingVersion](t)(s.FindingHistory(t.Context(), "F-NOTHING"))), 0)
 	if err := s.CheckFindings(t.Context(), func(id, what string) { t.Errorf("finding %s: %s", id, what) }); err != nil {
 		t.Error(err)
+	}
+}
+
+func findingSort(t *testing.T, s store.Store) {
+	ranked(t, s)
+	for _, key := range store.SortKeys {
+		up := names(listFindings(t, s, store.FindingQuery{Sort: []store.SortKey{{Key: key}, {Key: "vulnerability"}}}))
+		down := names(listFindings(t, s, store.FindingQuery{Sort: []store.SortKey{{Key: key, Descending: true}, {Key: "vulnerability", Descending: true}}}))
+		slices.Reverse(down)
+		wantEqual(t, key+" both ways", down, up)
+	}
+	if _, err := s.ListFindings(t.Context(), store.FindingQuery{Sort: []store.SortKey{{Key: "colour"}}}); err == nil {
+		t.Error("got no error for a key that does not exist")
+	}
+}
+
+func findingCounts(t *testing.T, s store.Store) {
+	ranked(t, s)
+	for _, q := range []store.FindingQuery{
+		{},
+		{OpenOnly: true},
+		{Severity: []finding.Severity{finding.High, finding.Low}},
+		{Priority: []string{"P1"}},
+		{AwaitingFix: true},
+		{OverdueAt: after(90 * time.Minute)},
+	} {
+		list := listFindings(t, s, q)
+		for _, by := range append([]string{""}, store.Groupings...) {
+			got := 0
+			for _, c := range must[[]store.FindingCount](t)(s.CountFindings(t.Context(), q, by, t0)) {
+				got += c.Total
+			}
+			wantEqual(t, fmt.Sprintf("%+v by %q", q, by), got, len(list))
+		}
+	}
+	wantEqual(t, "falls due", must[[]int](t)(s.CountDue(t.Context(), store.FindingQuery{}, []time.Time{after(0), after(2 * time.Hour), after(3 * time.Hour)})), []int{7, 1})
+	if _, err := s.CountFindings(t.Context(), store.FindingQuery{}, "colour", t0); err == nil {
+		t.Error("got no error for a grouping that does not exist")
+	}
+}
+
+func findingAsOf(t *testing.T, s store.Store) {
+	m := dirtyAsset(t, s, "A1")
+	open, other := made("A1", "C1", finding.Open, "P1"), made("A1", "C2", finding.Open, "P1")
+	first := apply(t, s, store.Assessment{Mark: m, At: t0, AssessedSequence: 1, Changed: []finding.Finding{open}})
+	accept(t, s, report("A1", 2, "x"))
+	fixed := open
+	fixed.State, fixed.Closed = finding.Fixed, after(time.Hour)
+	second := apply(t, s, store.Assessment{Mark: markOf(t, s, "A1"), At: t0, AssessedSequence: 2, Changed: []finding.Finding{fixed, other}})
+	before := first - 1
+	for leaf, want := range map[*int64][]finding.Finding{
+		&before: {},
+		&first:  {storedFinding(open)},
+		&second: {storedFinding(other), storedFinding(fixed)},
+	} {
+		wantEqual(t, fmt.Sprint("as of leaf ", *leaf), listFindings(t, s, store.FindingQuery{AsOfLeaf: leaf}), want)
+		wantEqual(t, fmt.Sprint("open as of leaf ", *leaf), len(listFindings(t, s, store.FindingQuery{AsOfLeaf: leaf, OpenOnly: true})), min(len(want), 1))
+		counted := 0
+		for _, c := range must[[]store.FindingCount](t)(s.CountFindings(t.Context(), store.FindingQuery{AsOfLeaf: leaf}, "severity", t0)) {
+			counted += c.Total
+		}
+		wantEqual(t, fmt.Sprint("count as of leaf ", *leaf), counted, len(want))
 	}
 }

@@ -48,6 +48,9 @@ func quarantineRoundTrip(t *testing.T, s store.Store) {
 	wantEqual(t, "listed", held(t, s, ""), []store.Quarantined{want})
 	want.Raw = q.Raw
 	wantEqual(t, "raw", must[[]store.Quarantined](t)(s.QuarantinedRaw(t.Context(), "k", "unknown_key")), []store.Quarantined{want})
+	wantEqual(t, "one", must[store.Quarantined](t)(s.QuarantinedEnvelope(t.Context(), q.Digest)), want)
+	_, err := s.QuarantinedEnvelope(t.Context(), digest("another"))
+	wantErr(t, "one that is not there", err, store.ErrNotFound)
 	wantEqual(t, "leaves", leafCount(t, s), int64(0))
 }
 
