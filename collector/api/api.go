@@ -39,6 +39,10 @@ type Operator interface {
 	ApplyRules(ctx context.Context, src []byte, by string) (RulesApplied, error)
 	// ImportAssets takes in a list of assets.
 	ImportAssets(ctx context.Context, u AssetUpload, by string) (AssetsImported, error)
+	// Approvals lists the requests to let deadlines move later.
+	Approvals(ctx context.Context) ([]store.Approval, error)
+	// DecideApproval grants or denies a request somebody else made.
+	DecideApproval(ctx context.Context, id string, grant bool, reason, by string) (store.Approval, error)
 	// ReceiptKey is the public key agents pin.
 	ReceiptKey() KeyInfo
 }
@@ -148,6 +152,7 @@ func New(o Options) http.Handler {
 	s.acts(api)
 	s.tokens(api)
 	s.classification(api)
+	s.approvals(api)
 	documentRequestID(api.OpenAPI())
 	mux.HandleFunc("/", s.nothingHere)
 	return s.withRequest(s.withToken(mux))

@@ -67,6 +67,21 @@ func (o *operator) ImportAssets(_ context.Context, u api.AssetUpload, by string)
 	return api.AssetsImported{Source: u.Source, Entries: 1}, o.err
 }
 
+func (o *operator) Approvals(context.Context) ([]store.Approval, error) {
+	return []store.Approval{{ID: "A-1", Cause: "policy", State: store.ApprovalPending}}, o.err
+}
+
+func (o *operator) DecideApproval(_ context.Context, id string, grant bool, reason, by string) (store.Approval, error) {
+	if by == "first" && id == "A-OWN" {
+		return store.Approval{}, store.ErrOwnRequest
+	}
+	state := store.ApprovalDenied
+	if grant {
+		state = store.ApprovalGranted
+	}
+	return store.Approval{ID: id, State: state, DecidedBy: by, Reason: reason}, o.err
+}
+
 func (o *operator) ReceiptKey() api.KeyInfo { return api.KeyInfo{ReceiptKey: "ab"} }
 
 type fixture struct {
@@ -218,6 +233,28 @@ func TestTrustIsPassedOnWithWhoAsked(t *testing.T) {
 	}
 	if f.op.trusted != want || f.op.by != "first" || res.Replayed != 2 {
 		t.Errorf("got %+v by %q (%+v), want %+v by first", f.op.trusted, f.op.by, res, want)
+	}
+}
+
+func TestNobodyDecidesOnTheirOwnRequest(t *testing.T) {
+	f := newFixture(t)
+	a, err := f.c.DecideApproval(t.Context(), "A-1", true, "seen the ticket")
+	if err != nil || a.State != "granted" || a.DecidedBy != "first" || a.Reason != "seen the ticket" {
+		t.Errorf("got %+v, %v, want it granted by first", a, err)
+	}
+	for id, want := range map[string]int{"A-OWN": http.StatusForbidden} {
+		_, err := f.c.DecideApproval(t.Context(), id, true, "mine")
+		if p, ok := errors.AsType[*client.Problem](err); !ok || p.Status != want {
+			t.Errorf("%s: got %v, want status %d", id, err, want)
+		}
+	}
+	_, err = f.c.DecideApproval(t.Context(), "A-1", false, "")
+	if p, ok := errors.AsType[*client.Problem](err); !ok || p.Status != http.StatusUnprocessableEntity {
+		t.Errorf("without a reason: got %v, want a refusal", err)
+	}
+	list, err := f.c.Approvals(t.Context())
+	if err != nil || list.Count != 1 || list.Approvals[0].State != "pending" {
+		t.Errorf("got %+v, %v, want the pending request", list, err)
 	}
 }
 

@@ -33,6 +33,8 @@ func (s *server) fail(ctx context.Context, err error) error {
 		return huma.Error422UnprocessableEntity(err.Error())
 	case errors.Is(err, store.ErrNotFound):
 		return huma.Error404NotFound(err.Error())
+	case errors.Is(err, store.ErrOwnRequest):
+		return huma.Error403Forbidden(err.Error())
 	case errors.Is(err, store.ErrExists), errors.Is(err, store.ErrConflict):
 		return huma.Error409Conflict(err.Error())
 	}

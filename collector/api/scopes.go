@@ -55,6 +55,9 @@ var operations = map[string]operation{
 	"test-classification":      {scope: access.Read, body: classify.MaxRules},
 	"apply-classification":     {scope: access.Operate, body: classify.MaxRules},
 	"import-assets":            {scope: access.Operate, body: classify.MaxImport},
+	"list-approvals":           {scope: access.Read},
+	"grant-approval":           {scope: access.Approve},
+	"deny-approval":            {scope: access.Approve},
 
 	"list-tokens":  {scope: access.Admin},
 	"create-token": {scope: access.Admin},

@@ -57,6 +57,7 @@ type Store interface {
 	store.Advisories
 	store.Assessments
 	store.Policies
+	store.Approvals
 }
 
 // Assessor drains dirty marks into findings.
@@ -74,6 +75,7 @@ type Assessor struct {
 	// were made under, by digest.
 	policy    *sla.Policy
 	effective time.Time
+	policyBy  string
 	policies  map[string]*sla.Policy
 	indexes   map[inventory.Release]*releaseIndex
 	sets      map[string][]schema.Package
@@ -252,7 +254,13 @@ func (a *Assessor) asset(ctx context.Context, m store.Mark, now time.Time) (stor
 	out.Covered = last.result.Covered
 	out.Gaps = joinGaps(head.Statement.Gaps, last.result.Gaps)
 	out.Undetermined = f.undetermined(last)
-	out.Changed, err = a.date(ctx, as, f, now)
+	c, err := a.inForce(ctx, as, now)
+	if err != nil {
+		return out, err
+	}
+	out.InForce, out.Classification = &c.force, c.request.ID
+	out.Changed, err = a.date(ctx, as, c, f, now)
+	out.Requests = c.requests(as, a, f)
 	return out, err
 }
 
@@ -402,7 +410,7 @@ func (a *Assessor) loadPolicy(ctx context.Context, at time.Time) error {
 	if err != nil {
 		return fmt.Errorf("load policy: %w", err)
 	}
-	a.effective = rec.EffectiveAt
+	a.effective, a.policyBy = rec.EffectiveAt, rec.By
 	a.policy, err = a.parsed(rec)
 	return err
 }

@@ -68,7 +68,7 @@ func newWorldOf(t *testing.T, at store.Attributes) *world {
 
 func (w *world) leaf(kind string) store.Leaf {
 	w.t.Helper()
-	l, err := evidence.LeafFor(kind, w.clock, map[string]string{"at": w.clock.String()})
+	l, err := evidence.LeafFor(kind, w.clock, map[string]string{"at": w.clock.String(), "by": "operator"})
 	if err != nil {
 		w.t.Fatal(err)
 	}

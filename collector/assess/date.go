@@ -18,7 +18,7 @@ import (
 
 // date gives every finding that needs them its severity and verdict, and returns
 // the findings that differ from what the store has.
-func (a *Assessor) date(ctx context.Context, as store.Asset, f *fold, now time.Time) ([]finding.Finding, error) {
+func (a *Assessor) date(ctx context.Context, as store.Asset, c *classification, f *fold, now time.Time) ([]finding.Finding, error) {
 	merged := f.merged()
 	facts, err := a.store.Facts(ctx, toDate(merged))
 	if err != nil {
@@ -27,7 +27,7 @@ func (a *Assessor) date(ctx context.Context, as store.Asset, f *fold, now time.T
 	var changed []finding.Finding
 	for _, cur := range merged {
 		if undated(cur) {
-			if err := a.judge(ctx, as, cur, f, facts[cur.Vulnerability], now); err != nil {
+			if err := a.judge(ctx, as, c, cur, f, facts[cur.Vulnerability], now); err != nil {
 				return nil, fmt.Errorf("finding %s: %w", cur.ID, err)
 			}
 		} else if !cur.End.Final {
@@ -46,7 +46,7 @@ func (a *Assessor) date(ctx context.Context, as store.Asset, f *fold, now time.T
 // judge applies severity and deadlines to one finding. A finding that
 // is kept open without a match of its own (a gap, an undetermined comparison)
 // keeps the severity it had.
-func (a *Assessor) judge(ctx context.Context, as store.Asset, cur *finding.Finding, f *fold, facts advisory.Facts, now time.Time) error {
+func (a *Assessor) judge(ctx context.Context, as store.Asset, cl *classification, cur *finding.Finding, f *fold, facts advisory.Facts, now time.Time) error {
 	kept := a.policy
 	if was := cur.Clock.Inputs.Policy; was != "" {
 		var err error
@@ -67,9 +67,11 @@ func (a *Assessor) judge(ctx context.Context, as store.Asset, cur *finding.Findi
 	}
 	c := lifecycle.Case{
 		Policy: a.policy, Effective: a.effective, Kept: kept,
-		Input: input(as, cur, facts), Spans: f.spans[cur.ID],
-		Classification: lifecycle.Request{ID: classificationRequest(as)},
-		PolicyChange:   lifecycle.Request{ID: policyRequest(a.policy)},
+		Input: input(as.Attributes, cur, facts), Spans: f.spans[cur.ID],
+		Classification: cl.request, PolicyChange: cl.policy,
+	}
+	if !cur.Clock.Started() {
+		c.Input.Asset = slaAsset(cl.force)
 	}
 	c.Input.Vulnerability.Severity, _ = severity(a.policy)
 	c.KeptSeverity, _ = severity(kept)
@@ -136,16 +138,9 @@ func worse(a, b string) bool {
 }
 
 // input restates an asset, a finding and the facts in the engine's terms.
-func input(as store.Asset, f *finding.Finding, facts advisory.Facts) sla.Input {
-	at := as.Attributes
+func input(at store.Attributes, f *finding.Finding, facts advisory.Facts) sla.Input {
 	in := sla.Input{
-		Asset: sla.Asset{
-			Class:       cmp.Or(at.Class, sla.Compute),
-			Exposure:    cmp.Or(at.Exposure, sla.UnknownExposure),
-			Environment: cmp.Or(at.Environment, sla.UnknownEnvironment),
-			Core:        at.Core, CrownJewel: at.CrownJewel, ColdWallet: at.ColdWallet, HotWallet: at.HotWallet,
-			HighDataSensitivity: at.DataSensitivity == "high",
-		},
+		Asset: slaAsset(at),
 		Vulnerability: sla.Vulnerability{
 			Severity:           f.Severity,
 			EPSS:               f.EPSS,
@@ -189,18 +184,4 @@ func sensitive(component string) bool {
 func same(a, b finding.Finding) bool {
 	a.Verdict.State, b.Verdict.State = "", ""
 	return reflect.DeepEqual(a, b)
-}
-
-// classificationRequest is the id of the request to let an asset's attributes
-// move deadlines later.
-func classificationRequest(as store.Asset) string {
-	a := as.Attributes
-	return finding.ApprovalID(finding.CauseClassification, as.ID, fmt.Sprintf("%s %s %s core=%t jewel=%t cold=%t hot=%t",
-		a.Class, a.Exposure, a.Environment, a.Core, a.CrownJewel, a.ColdWallet, a.HotWallet))
-}
-
-// policyRequest is the id of the request to let a policy move deadlines later
-// that were made under one before it.
-func policyRequest(p *sla.Policy) string {
-	return finding.ApprovalID(finding.CausePolicy, p.Digest, "")
 }

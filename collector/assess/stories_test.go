@@ -2,6 +2,7 @@ package assess_test
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -64,7 +65,7 @@ func (w *world) applyPolicy(from, to string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if _, err := w.st.ApplyPolicy(w.t.Context(), store.PolicyRecord{Digest: p.Digest, Source: src, AppliedAt: w.clock}, w.leaf("policy")); err != nil {
+	if _, err := w.st.ApplyPolicy(w.t.Context(), store.PolicyRecord{Digest: p.Digest, Source: src, AppliedAt: w.clock, By: "operator"}, w.leaf("policy")); err != nil {
 		w.t.Fatal(err)
 	}
 	w.assess()
@@ -272,6 +273,47 @@ func TestStoryOfAPolicyChange(t *testing.T) {
 	w.assess()
 	w.wants(finding.ID(assetID, "CVE-2026-0007", "bash"), stand{State: finding.Open, Due: "2026-05-11"}) // new: 60 days
 	w.wants(opensslID, stand{State: finding.Open, Due: "2026-03-17"})
+
+	w.on("2026-03-13")
+	w.decide(store.ApprovalGranted, "policy 60")
+	// Approved before the breach: 60 days from the original start.
+	f = w.wants(opensslID, stand{State: finding.Open, Due: "2026-04-28"})
+	w.wantsMoves(f, "2026-03-10 policy 2026-03-29 to 2026-03-17", "2026-03-13 policy 2026-03-17 to 2026-04-28 approver")
+	if len(f.Clock.Held) != 0 {
+		t.Errorf("got %+v, want nothing held any more", f.Clock.Held)
+	}
+}
+
+// An approval after the breach takes nothing back.
+func TestAnApprovalAfterTheBreachMovesNothing(t *testing.T) {
+	const high = "internet: 30 days\n      production: next cycle or 30 days"
+	w := newWorld(t)
+	w.feed(rated("High", "2026-02-27"))
+	w.vulnerable(1)
+	w.on("2026-03-12")
+	w.applyPolicy(high, strings.Replace(high, "30 days", "60 days", 1))
+	w.on("2026-04-02")
+	w.decide(store.ApprovalGranted, "too late")
+	w.wants(opensslID, stand{State: finding.Open, Due: "2026-03-29", Breached: "patch 2026-03-29T23:00:00Z"})
+}
+
+// decide decides on the one pending request, as somebody other than who asked.
+func (w *world) decide(state store.ApprovalState, why string) {
+	w.t.Helper()
+	list, err := w.st.Approvals(w.t.Context())
+	if err != nil || len(list) == 0 || list[0].State != store.ApprovalPending || list[0].RequestedBy != "operator" {
+		w.t.Fatalf("got approvals %+v, %v, want one pending, asked for by operator", list, err)
+	}
+	a := list[0]
+	a.State, a.DecidedBy, a.DecidedAt, a.Reason = state, "operator", w.clock, why
+	if _, err := w.st.DecideApproval(w.t.Context(), a, w.leaf("approval")); !errors.Is(err, store.ErrOwnRequest) {
+		w.t.Fatalf("who asked decides: got %v", err)
+	}
+	a.DecidedBy = "approver"
+	if _, err := w.st.DecideApproval(w.t.Context(), a, w.leaf("approval")); err != nil {
+		w.t.Fatal(err)
+	}
+	w.assess()
 }
 
 func TestStoryOfARegression(t *testing.T) {
@@ -322,6 +364,26 @@ func TestStoryOfAClassification(t *testing.T) {
 	if f = w.wants(opensslID, stand{State: finding.Open, Due: "2026-03-18"}); len(f.Clock.Held) != 0 {
 		t.Errorf("got %+v, want nothing held any more", f.Clock.Held)
 	}
+	w.on("2026-03-07") // asked for again, it waits again; what is found meanwhile is under the old word
+	set(sla.Internal)
+	bash := rated("Critical", "2026-03-07")
+	bash.ID, bash.Vulnerabilities, bash.Affected[0].Name = "DSA-7", []string{"CVE-2026-0007"}, "bash"
+	w.feed(rated("Critical", "2026-02-27"), bash)
+	w.report(statement{sequence: 2, packages: []schema.Package{opensslOld, deb("bash", "bash", "1-1")}})
+	w.assess()
+	w.wants(finding.ID(assetID, "CVE-2026-0007", "bash"), stand{State: finding.Open, Due: "2026-03-21"}) // internet: 14 days
+	w.on("2026-03-08")
+	w.decide(store.ApprovalGranted, "behind the VPN now")
+	f = w.wants(opensslID, stand{State: finding.Open, Due: "2026-03-29"}) // internal production: 30 days from 27 February
+	w.wantsMoves(f, "2026-03-04 classification 2026-03-29 to 2026-03-18", "2026-03-08 classification 2026-03-18 to 2026-03-29 approver")
+	w.wants(finding.ID(assetID, "CVE-2026-0007", "bash"), stand{State: finding.Open, Due: "2026-04-06"})
+
+	set(sla.Internet) // taken back, the grant is spent
+	w.on("2026-03-09")
+	set(sla.Internal)
+	w.wants(opensslID, stand{State: finding.Open, Due: "2026-03-22"})
+	w.decide(store.ApprovalDenied, "it is on the internet")
+	w.wants(opensslID, stand{State: finding.Open, Due: "2026-03-22"})
 }
 
 func TestAGapKeepsWhatWasSeen(t *testing.T) {

@@ -31,6 +31,7 @@ const (
 	KindPolicy     = "policy"
 	KindToken      = "token"
 	KindTokenEnd   = "token_revoked"
+	KindApproval   = "approval"
 	KindLogEpoch   = "log_epoch"
 
 	KindClassification = "classification"
@@ -333,6 +334,31 @@ type TokenEndBody struct {
 // TokenEndLeaf makes the leaf of a token that somebody revoked.
 func TokenEndLeaf(name, by string, at time.Time) (store.Leaf, error) {
 	return LeafFor(KindTokenEnd, at, TokenEndBody{Name: name, By: by})
+}
+
+// ApprovalBody is the body of an approval leaf: a decision on a request.
+type ApprovalBody struct {
+	Approval    string    `json:"approval"`
+	Cause       string    `json:"cause"`
+	Subject     string    `json:"subject"`
+	What        string    `json:"what"`
+	RequestedBy string    `json:"requested_by"`
+	RequestedAt time.Time `json:"requested_at"`
+	Decision    string    `json:"decision"`
+	By          string    `json:"by"`
+	Reason      string    `json:"reason,omitempty"`
+}
+
+// ApprovalLeaf makes the leaf of a decision.
+func ApprovalLeaf(a store.Approval) (store.Leaf, error) {
+	return LeafFor(KindApproval, a.DecidedAt, approvalBody(a))
+}
+
+func approvalBody(a store.Approval) ApprovalBody {
+	return ApprovalBody{
+		Approval: a.ID, Cause: string(a.Cause), Subject: a.Subject, What: a.What, RequestedBy: a.RequestedBy,
+		RequestedAt: instant(a.RequestedAt), Decision: string(a.State), By: a.DecidedBy, Reason: a.Reason,
+	}
 }
 
 // EpochBody is the body of a log_epoch leaf: why the log took a new epoch.

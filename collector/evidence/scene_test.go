@@ -215,7 +215,13 @@ func (s *scene) assess(vulnerability string) {
 			State: finding.Open, Detected: now, SeenAt: now, Severity: finding.High, SeveritySource: "vendor rating <Important> & more",
 			Verdict: finding.Verdict{DueAt: now.Add(48 * time.Hour), Priority: "P1", State: finding.VerdictOpen},
 		}
-		as = append(as, store.Assessment{Mark: m, At: now, AssessedSequence: 1, Covered: true, Changed: []finding.Finding{f}})
+		ask := store.Approval{
+			ID: "R-" + m.Asset, Cause: finding.CauseClassification, Subject: m.Asset, What: "exposure <internet> to internal", RequestedBy: "cli", RequestedAt: now,
+		}
+		as = append(as, store.Assessment{
+			Mark: m, At: now, AssessedSequence: 1, Covered: true, Changed: []finding.Finding{f},
+			Classification: ask.ID, Requests: []store.Approval{ask},
+		})
 	}
 	l := s.leaf(evidence.AssessmentLeaf(as, "policy-digest", now))
 	must[int64](s.t)(s.store.ApplyAssessments(s.t.Context(), as, &l))
@@ -236,6 +242,11 @@ func whole(t testing.TB) *scene {
 	s.integrate(l)
 	s.assess("CVE-2026-1")
 	s.assess("CVE-2026-2") // nothing is dirty: no leaf
+	for id, state := range map[string]store.ApprovalState{"R-A1": store.ApprovalGranted, "R-A2": store.ApprovalDenied, "R-A3": store.ApprovalGranted} {
+		a := must[store.Approval](t)(s.store.Approval(t.Context(), id))
+		a.State, a.DecidedBy, a.DecidedAt, a.Reason = state, "boss", now, "seen & done"
+		must[int64](t)(s.store.DecideApproval(t.Context(), a, s.leaf(evidence.ApprovalLeaf(a))))
+	}
 	s.rounds(1)
 	s.assess("CVE-2026-2")
 	s.integrate(l)

@@ -22,6 +22,7 @@ type said struct {
 	listed     map[[2]string]classify.Listed
 	rules      []ruled
 	imports    int
+	approvals  map[string]ApprovalBody // the last decision on each request
 	// transport holds the transport keys an asset's reports name.
 	transport map[string][]string
 }
@@ -33,7 +34,8 @@ type epochLeaf struct {
 
 func newSaid() said {
 	return said{
-		keys: map[string]string{}, attributes: map[string]AttributesBody{}, tokens: map[string]store.Token{}, policies: map[int64]store.PolicyRecord{},
+		approvals: map[string]ApprovalBody{},
+		keys:      map[string]string{}, attributes: map[string]AttributesBody{}, tokens: map[string]store.Token{}, policies: map[int64]store.PolicyRecord{},
 		transport: map[string][]string{}, declared: map[string]classify.Declared{}, classified: map[string]*store.Classification{},
 		listed: map[[2]string]classify.Listed{},
 	}
@@ -77,6 +79,12 @@ func (s *said) read(l store.Leaf, r *run) error {
 		return s.token(l)
 	case KindTokenEnd:
 		return s.tokenEnd(l)
+	case KindApproval:
+		var b ApprovalBody
+		if err := openLeaf(l, &b); err != nil {
+			return err
+		}
+		s.approvals[b.Approval] = b
 	case KindPolicy:
 		return s.policy(l)
 	case KindLogEpoch:
@@ -159,10 +167,35 @@ func (r *run) acts() error {
 	for id := range r.said.attributes {
 		r.problem("host "+id, "it was trusted and has no row: it was removed")
 	}
-	for _, step := range []func() error{r.checkPolicies, r.checkTokens, r.checkClassifications, r.checkFindings, r.checkAdvisories} {
+	for _, step := range []func() error{r.checkPolicies, r.checkTokens, r.checkApprovals, r.checkClassifications, r.checkFindings, r.checkAdvisories} {
 		if err := step(); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// checkApprovals holds every decision against the leaf that recorded it.
+func (r *run) checkApprovals() error {
+	list, err := r.Store.Approvals(r.ctx)
+	if err != nil {
+		return r.fault("approvals", err)
+	}
+	for _, a := range list {
+		where := "approval " + a.ID
+		leaf, decided := r.said.approvals[a.ID]
+		delete(r.said.approvals, a.ID)
+		switch {
+		case a.State == store.ApprovalPending || a.State == store.ApprovalSuperseded:
+			// It waits, perhaps again, or what was decided is not wanted any more.
+		case !decided:
+			r.problem(where, "it is %s, and no leaf says so", a.State)
+		case leaf != approvalBody(a):
+			r.problem(where, "it is not what its leaf records: %s by %s", leaf.Decision, leaf.By)
+		}
+	}
+	for id := range r.said.approvals {
+		r.problem("approval "+id, "it was decided and has no row: it was removed")
 	}
 	return nil
 }

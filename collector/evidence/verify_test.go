@@ -118,13 +118,14 @@ var covered = map[string][]string{
 	"asset":                {"id", "name", "key", "transport_key", "attributes", "head", "declared", "classified"},
 	"policy":               {"leaf", "digest", "source", "applied_at", "effective_at", "applied_by", "looser"},
 	"token":                {"name", "hash", "scopes", "created_at", "created_by", "expires_at", "revoked_at", "revoked_by"},
-	"finding":              {"id", "leaf", "asset", "vulnerability", "component", "state", "severity", "kev", "order_running", "order_due", "order_priority", "order_severity", "order_kev"},
+	"finding":              {"id", "leaf", "asset", "vulnerability", "component", "state", "severity", "kev", "order_running", "order_due", "order_priority", "order_severity", "order_kev", "alarm"},
 	"finding_version":      {"id", "leaf", "body"},
 	"advisory_version":     {"id", "digest", "body"},
 	"asset_import":         {"leaf", "source", "file", "format", "digest", "entries", "imported_at", "imported_by", "text"},
 	"listed":               {"source", "key", "leaf", "seen", "body"},
 	"classification":       {"asset", "leaf", "body"},
 	"classification_rules": {"leaf", "digest", "source", "applied_at", "applied_by"},
+	"approval":             {"id", "cause", "subject", "what", "requested_by", "requested_at", "state", "decided_by", "decided_at", "reason"},
 }
 
 // cell is one place in the database.
@@ -321,7 +322,7 @@ func TestVerifyDetectsACutEnd(t *testing.T) {
 func TestVerifyDetectsAnAddedKey(t *testing.T) {
 	t.Parallel()
 	s := whole(t)
-	s.exec("INSERT INTO asset SELECT 'A9', name, 'cafe', '', trusted_at, attributes, NULL, 0, '', 0, 0, 0, 0, '[]', declared, classified FROM asset LIMIT 1")
+	s.exec("INSERT INTO asset SELECT 'A9', name, 'cafe', '', trusted_at, attributes, NULL, 0, '', 0, 0, 0, 0, '[]', declared, classified, '', '', 0 FROM asset LIMIT 1")
 	if r := s.verify(); r.OK {
 		t.Error("a key was added without a leaf and nobody noticed")
 	}

@@ -246,6 +246,19 @@ func compare(p, q *sla.Policy, a, b sla.Input, now time.Time) (effect, error) {
 	return e, nil
 }
 
+// Looser reports whether a classification can give a later date than another for
+// what is found now.
+func Looser(p *sla.Policy, have, want sla.Asset, now time.Time) (bool, error) {
+	in := sla.Input{
+		Asset: have, Vulnerability: sla.Vulnerability{Severity: finding.High},
+		Clock: sla.Clock{Available: now, Detected: now},
+	}
+	other := in
+	other.Asset = want
+	e, err := compare(p, p, in, other, now)
+	return e.looser, err
+}
+
 // before orders deadlines: none is later than any.
 func before(a, b time.Time) bool {
 	return !a.IsZero() && (b.IsZero() || a.Before(b))

@@ -35,7 +35,7 @@ func (c *collector) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/v1/", api.New(api.Options{
 		Query:    &query.Service{Store: c.store, Now: c.o.Now},
-		Operator: &operator{door: c.door, importer: c.importer, estate: c.estate, keys: c.keys, incoming: c.data.incoming(), wake: c.assessor.Wake},
+		Operator: &operator{door: c.door, importer: c.importer, estate: c.estate, keys: c.keys, incoming: c.data.incoming(), wake: c.assessor.Wake, approvals: c.store, now: c.o.Now},
 		Access:   &access.Keeper{Store: c.store, Now: c.o.Now},
 		Tokens:   c.store, Evidence: c.store, Now: c.o.Now, Log: c.o.Log,
 	}))

@@ -8,11 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/patchproof/patchproof/collector/api"
 	"github.com/patchproof/patchproof/collector/estate"
+	"github.com/patchproof/patchproof/collector/evidence"
 	"github.com/patchproof/patchproof/collector/feed"
 	"github.com/patchproof/patchproof/collector/ingest"
+	"github.com/patchproof/patchproof/collector/store"
 	"github.com/patchproof/patchproof/collector/trust"
 )
 
@@ -26,6 +29,9 @@ type operator struct {
 	incoming string
 	// wake makes the assessor look for marks.
 	wake func()
+
+	approvals store.Approvals
+	now       func() time.Time
 }
 
 var _ api.Operator = (*operator)(nil)
@@ -61,6 +67,30 @@ func (o *operator) PendingHosts(ctx context.Context) ([]api.PendingHost, error) 
 		})
 	}
 	return out, nil
+}
+
+func (o *operator) Approvals(ctx context.Context) ([]store.Approval, error) {
+	return o.approvals.Approvals(ctx)
+}
+
+func (o *operator) DecideApproval(ctx context.Context, id string, grant bool, reason, by string) (store.Approval, error) {
+	a, err := o.approvals.Approval(ctx, id)
+	if err != nil {
+		return a, err
+	}
+	a.State, a.DecidedBy, a.DecidedAt, a.Reason = store.ApprovalDenied, by, o.now().UTC().Truncate(time.Microsecond), reason
+	if grant {
+		a.State = store.ApprovalGranted
+	}
+	leaf, err := evidence.ApprovalLeaf(a)
+	if err != nil {
+		return a, err
+	}
+	if _, err := o.approvals.DecideApproval(ctx, a, leaf); err != nil {
+		return a, err
+	}
+	o.wake()
+	return a, nil
 }
 
 func (o *operator) ReceiptKey() api.KeyInfo {

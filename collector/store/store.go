@@ -47,6 +47,7 @@ type Store interface {
 	Tokens
 	Policies
 	Classifications
+	Approvals
 	// View calls f with the store as it stands now: whatever is written meanwhile,
 	// all that f reads is of one moment. f must not write, nor keep what it was given.
 	View(ctx context.Context, f func(Store) error) error
@@ -121,6 +122,12 @@ type Asset struct {
 	Attributes Attributes
 	Declared   classify.Declared
 	Classified *Classification
+	// AttributesBy and AttributesAt say who set the attributes, and when.
+	AttributesBy string
+	AttributesAt time.Time
+	// InForce is what of the attributes binds new findings: what is looser waits for
+	// approval. It is nil before the first assessment.
+	InForce *Attributes
 	// Head is the report with the highest sequence, nil before the first.
 	Head *Head
 	// AssessedSequence is the highest sequence folded into findings; Refold asks
@@ -336,6 +343,12 @@ type Assessment struct {
 	Gaps             []schema.Gap
 	// Changed are findings to insert or replace; others stay as they are.
 	Changed []finding.Finding
+	// InForce is what of the asset's attributes binds, nil to leave it.
+	InForce *Attributes
+	// Classification is the id a request for the asset's present attributes has;
+	// requests for others are superseded. Requests are asked for now.
+	Classification string
+	Requests       []Approval
 	// Undetermined replaces the asset's list.
 	Undetermined []finding.Undetermined
 }

@@ -284,6 +284,9 @@ func (o outcome) recordAsset(ctx context.Context, tx bun.Tx) error {
 			return err
 		}
 	}
+	if err := o.recordClassification(ctx, tx); err != nil {
+		return err
+	}
 	if o.sameUndetermined {
 		return nil
 	}
@@ -291,6 +294,19 @@ func (o outcome) recordAsset(ctx context.Context, tx bun.Tx) error {
 		return err
 	}
 	return insert(ctx, tx, o.undetermined, "")
+}
+
+func (o outcome) recordClassification(ctx context.Context, tx bun.Tx) error {
+	if o.InForce != nil {
+		text, err := toJSON(o.InForce)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.NewRaw("UPDATE asset SET in_force = ? WHERE id = ?", text, o.Mark.Asset).Exec(ctx); err != nil {
+			return err
+		}
+	}
+	return recordRequests(ctx, tx, o.Assessment)
 }
 
 // exactFinding is f as it will come back.

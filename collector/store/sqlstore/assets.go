@@ -30,6 +30,9 @@ type assetRow struct {
 	Gaps             string  `bun:"gaps"`
 	Declared         string  `bun:"declared"`
 	Classified       string  `bun:"classified"`
+	InForce          string  `bun:"in_force"`
+	AttributesBy     string  `bun:"attributes_by"`
+	AttributesAt     int64   `bun:"attributes_at"`
 }
 
 // TrustKey records a new asset for a key, with its leaf. [store.ErrExists] when
@@ -50,14 +53,14 @@ func (s *Store) TrustKey(ctx context.Context, a store.Asset, leaf store.Leaf) (n
 		if n, err = appendLeaf(ctx, tx, leaf); err != nil {
 			return err
 		}
-		return insertAsset(ctx, tx, a, n)
+		return insertAsset(ctx, tx, a, n, leaf)
 	})
 	return n, err
 }
 
 // insertAsset writes a new asset; what only reports and assessments can say
 // begins empty, whatever a holds.
-func insertAsset(ctx context.Context, tx bun.Tx, a store.Asset, leaf int64) error {
+func insertAsset(ctx context.Context, tx bun.Tx, a store.Asset, leaf int64, act store.Leaf) error {
 	attributes, err := toJSON(a.Attributes)
 	if err != nil {
 		return err
@@ -74,7 +77,7 @@ func insertAsset(ctx context.Context, tx bun.Tx, a store.Asset, leaf int64) erro
 	}
 	row := assetRow{
 		ID: a.ID, Name: words(a.Name), Key: a.Key, TransportKey: a.TransportKey, TrustedAt: micros(a.TrustedAt), Attributes: attributes,
-		AssessedAt: zeroTime, Gaps: "[]", Declared: declared,
+		AssessedAt: zeroTime, Gaps: "[]", Declared: declared, AttributesBy: leafBy(act), AttributesAt: micros(act.At),
 	}
 	if _, err := tx.NewInsert().Model(&row).Exec(ctx); err != nil {
 		return err
@@ -104,7 +107,8 @@ func (s *Store) SetAttributes(ctx context.Context, id, name string, at store.Att
 		if err != nil {
 			return err
 		}
-		_, err = tx.NewRaw("UPDATE asset SET name = ?, attributes = ?, declared = ?, classified = '' WHERE id = ?", words(name), text, declared, id).Exec(ctx)
+		_, err = tx.NewRaw("UPDATE asset SET name = ?, attributes = ?, attributes_by = ?, attributes_at = ?, declared = ?, classified = '' WHERE id = ?",
+			words(name), text, leafBy(leaf), micros(leaf.At), declared, id).Exec(ctx)
 		if err != nil {
 			return err
 		}
@@ -198,6 +202,11 @@ func (r assetRow) asset() (store.Asset, error) {
 	if r.Classified != "" {
 		a.Classified = new(store.Classification)
 		err = errors.Join(err, fromJSONStrict(r.Classified, a.Classified))
+	}
+	a.AttributesBy, a.AttributesAt = r.AttributesBy, instant(r.AttributesAt)
+	if r.InForce != "" {
+		a.InForce = new(store.Attributes)
+		err = errors.Join(err, fromJSON(r.InForce, a.InForce))
 	}
 	if r.Head != nil {
 		a.Head = new(store.Head)

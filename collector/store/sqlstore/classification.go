@@ -236,7 +236,7 @@ func (s *Store) Reclassify(ctx context.Context, assets []string, decide func(sto
 		if err := s.recordActs(ctx, tx, n, r); err != nil {
 			return err
 		}
-		return recordClassifications(ctx, tx, n, e, r.Changed)
+		return recordClassifications(ctx, tx, n, *r.Leaf, e, r.Changed)
 	})
 	if err != nil {
 		n = -1
@@ -285,7 +285,7 @@ func (s *Store) recordActs(ctx context.Context, tx bun.Tx, leaf int64, r store.R
 	})
 }
 
-func recordClassifications(ctx context.Context, tx bun.Tx, leaf int64, e store.Estate, changed []store.Classification) error {
+func recordClassifications(ctx context.Context, tx bun.Tx, leaf int64, act store.Leaf, e store.Estate, changed []store.Classification) error {
 	before := make(map[string]store.Attributes, len(e.Standings))
 	for _, s := range e.Standings {
 		before[s.Asset] = s.Attributes
@@ -310,6 +310,10 @@ func recordClassifications(ctx context.Context, tx bun.Tx, leaf int64, e store.E
 			return err
 		}
 		if was != c.Attributes {
+			_, err := tx.NewRaw("UPDATE asset SET attributes_by = ?, attributes_at = ? WHERE id = ?", classifiedBy(act, e), micros(act.At), c.Asset).Exec(ctx)
+			if err != nil {
+				return err
+			}
 			dirty = append(dirty, c.Asset)
 		}
 	}
@@ -321,6 +325,18 @@ func recordClassifications(ctx context.Context, tx bun.Tx, leaf int64, e store.E
 		return err
 	}
 	return markAssets(ctx, tx, dirty)
+}
+
+// classifiedBy is whose act changed an asset's attributes. What follows from a
+// report or a refresh is the doing of who put the rules in force.
+func classifiedBy(act store.Leaf, e store.Estate) string {
+	if by := leafBy(act); by != "" {
+		return by
+	}
+	if e.Rules != nil && e.Rules.AppliedBy != "" {
+		return e.Rules.AppliedBy
+	}
+	return "collector"
 }
 
 func nonNil(b []byte) []byte {

@@ -40,6 +40,19 @@ CREATE TABLE advisory_vulnerability (
     FOREIGN KEY (feed, id) REFERENCES advisory (feed, id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX advisory_vulnerability_advisory ON advisory_vulnerability (feed, id);
+CREATE TABLE approval (
+    id           TEXT PRIMARY KEY,
+    cause        TEXT NOT NULL,
+    subject      TEXT NOT NULL, -- an asset, a policy's digest
+    what         TEXT NOT NULL,
+    requested_by TEXT NOT NULL,
+    requested_at INTEGER NOT NULL,
+    state        TEXT NOT NULL, -- pending, granted, denied, superseded
+    decided_by   TEXT NOT NULL,
+    decided_at   INTEGER NOT NULL,
+    reason       TEXT NOT NULL
+) STRICT;
+CREATE INDEX approval_subject ON approval (cause, subject, state);
 CREATE TRIGGER asset_moved AFTER UPDATE OF attributes ON asset WHEN NEW.attributes <> OLD.attributes BEGIN
     INSERT INTO finding_count (dimension, value, severity, state, kev, arrival, due, findings)
     SELECT d.dimension, d.value, f.severity, f.state, f.kev, f.arrival, CASE f.order_running WHEN 0 THEN f.order_due ELSE 0 END AS falls, -COUNT(*)
@@ -80,7 +93,7 @@ CREATE TABLE asset (
     WHEN environment = 'enduser' THEN 'enduser'
     WHEN exposure <> 'internal' OR core <> 0 THEN 'internet'
     WHEN environment = 'nonproduction' THEN 'nonproduction'
-    ELSE 'production' END) VIRTUAL, last_report INTEGER GENERATED ALWAYS AS (unixepoch(substr(json_extract(head, '$.ReceivedAt'), 1, 19))) VIRTUAL, gapped INTEGER GENERATED ALWAYS AS (gaps <> '[]') VIRTUAL) STRICT;
+    ELSE 'production' END) VIRTUAL, last_report INTEGER GENERATED ALWAYS AS (unixepoch(substr(json_extract(head, '$.ReceivedAt'), 1, 19))) VIRTUAL, gapped INTEGER GENERATED ALWAYS AS (gaps <> '[]') VIRTUAL, in_force TEXT NOT NULL DEFAULT '', attributes_by TEXT NOT NULL DEFAULT '', attributes_at INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE INDEX asset_asked ON asset (owner, service, account, ou, region, class, exposure, environment, timeline, core, crown_jewel, cold_wallet, hot_wallet);
 CREATE INDEX asset_head_release ON asset (head_release);
 CREATE INDEX asset_name ON asset (name, id);

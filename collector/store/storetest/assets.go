@@ -31,7 +31,7 @@ func assetRoundTrip(t *testing.T, s store.Store) {
 	a.Declared = classify.Declared{Attributes: store.Attributes{Owner: "team"}, By: "ada", At: t0}
 	n := must[int64](t)(s.TrustKey(t.Context(), a, leaf("trust")))
 	wantEqual(t, "leaf", n, int64(0))
-	a.TrustedAt, a.Declared.At = rounded(t0), rounded(t0)
+	a.TrustedAt, a.Declared.At, a.AttributesAt = rounded(t0), rounded(t0), rounded(t0)
 	wantEqual(t, "by key", must[store.Asset](t)(s.AssetByKey(t.Context(), a.Key)), a)
 	wantEqual(t, "by id", must[store.Asset](t)(s.Asset(t.Context(), a.ID)), a)
 	_, err := s.AssetByKey(t.Context(), "nobody")

@@ -41,6 +41,7 @@ func Run(t *testing.T, open Open) {
 		{"Tokens", tokens},
 		{"Policies", policies},
 		{"Classifications", classifications},
+		{"Approvals", approvals},
 		{"Concurrency", concurrency},
 	} {
 		t.Run(role.name, func(t *testing.T) {
