@@ -21,6 +21,7 @@ import (
 
 	"github.com/patchproof/patchproof/collector/access"
 	"github.com/patchproof/patchproof/collector/query"
+	"github.com/patchproof/patchproof/collector/standard"
 	"github.com/patchproof/patchproof/collector/store"
 )
 
@@ -112,9 +113,12 @@ type Options struct {
 	Query    *query.Service
 	Operator Operator
 	// Access makes and ends tokens; Tokens are those that are let in, within Limits.
-	Access   *access.Keeper
-	Tokens   store.Tokens
-	Limits   access.Limits
+	Access *access.Keeper
+	Tokens store.Tokens
+	Limits access.Limits
+	// Policies applies policies, Store is what they are tried on.
+	Policies *standard.Keeper
+	Store    store.Store
 	Evidence store.Evidence
 	Now      func() time.Time
 	Log      *slog.Logger
@@ -134,7 +138,7 @@ func New(o Options) http.Handler {
 	if o.MaxUpload == 0 {
 		o.MaxUpload = defaultMaxUpload
 	}
-	s := &server{Options: o, log: o.Log.With("component", "api"), guard: access.NewGuard(o.Tokens, o.Now, o.Limits)}
+	s := &server{Options: o, log: o.Log.With("component", "api"), guard: access.NewGuard(o.Tokens, o.Now, o.Limits), simulating: make(chan struct{}, 1)}
 	mux := http.NewServeMux()
 	cfg := huma.DefaultConfig("Patchproof", Version)
 	cfg.Info.Description = "What is due when, and why: findings with deadlines, the evidence behind them, and the acts of operators."
@@ -153,6 +157,7 @@ func New(o Options) http.Handler {
 	s.tokens(api)
 	s.classification(api)
 	s.approvals(api)
+	s.policies(api)
 	documentRequestID(api.OpenAPI())
 	mux.HandleFunc("/", s.nothingHere)
 	return s.withRequest(s.withToken(mux))
@@ -162,4 +167,6 @@ type server struct {
 	Options
 	log   *slog.Logger
 	guard *access.Guard
+	// simulating holds the one simulation that may run.
+	simulating chan struct{}
 }

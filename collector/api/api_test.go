@@ -20,6 +20,7 @@ import (
 	"github.com/patchproof/patchproof/collector/evidence"
 	"github.com/patchproof/patchproof/collector/query"
 	"github.com/patchproof/patchproof/collector/sla"
+	"github.com/patchproof/patchproof/collector/standard"
 	"github.com/patchproof/patchproof/collector/store"
 	"github.com/patchproof/patchproof/collector/store/sqlstore"
 	"github.com/patchproof/patchproof/collector/trust"
@@ -123,6 +124,7 @@ func newFixtureWith(t *testing.T, limits access.Limits) *fixture {
 	op := f.op
 	h := api.New(api.Options{
 		Query: &query.Service{Store: st, Now: clock}, Operator: op, Evidence: st,
+		Policies: &standard.Keeper{Store: st, Now: clock}, Store: st,
 		Access: &access.Keeper{Store: st, Now: clock}, Tokens: st, Limits: f.limits,
 		Now: clock, Log: slog.New(slog.NewTextHandler(&f.log, &slog.HandlerOptions{Level: slog.LevelDebug})), MaxUpload: 1 << 10,
 	})

@@ -59,6 +59,12 @@ var operations = map[string]operation{
 	"grant-approval":           {scope: access.Approve},
 	"deny-approval":            {scope: access.Approve},
 
+	"list-policies":   {scope: access.Read},
+	"show-policy":     {scope: access.Read},
+	"diff-policies":   {scope: access.Read},
+	"simulate-policy": {scope: access.Read, body: maxPolicy},
+	"apply-policy":    {scope: access.Admin, body: maxPolicy},
+
 	"list-tokens":  {scope: access.Admin},
 	"create-token": {scope: access.Admin},
 	"revoke-token": {scope: access.Admin},

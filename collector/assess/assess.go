@@ -431,7 +431,7 @@ func (a *Assessor) parsed(rec store.PolicyRecord) (*sla.Policy, error) {
 	if p := a.policies[rec.Digest]; p != nil {
 		return p, nil
 	}
-	p, _, err := policy.Parse(rec.Source)
+	p, err := policy.Read(rec.Source)
 	if err != nil {
 		return nil, fmt.Errorf("parse policy %s: %w", rec.Digest, err)
 	}

@@ -32,14 +32,14 @@ const assetID = "a-test"
 
 // world is a collector's memory with one asset, and a clock.
 type world struct {
-	t        *testing.T
+	t        testing.TB
 	st       *sqlstore.Store
 	assessor *assess.Assessor
 	clock    time.Time
 	key      string
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	return newWorldOf(t, store.Attributes{Class: sla.Compute, Exposure: sla.Internet, Environment: sla.Production})
 }

@@ -68,7 +68,14 @@ func (r *reader) readCalendar(f field, name string, zone *time.Location) *sla.Ca
 		r.fail(f, err.Error(), "a window has to be shorter than the time between two")
 		return nil
 	}
-	return c
+	words := fmt.Sprintf("%s, %02d:%02d, %d hours", text, start/time.Hour, start%time.Hour/time.Minute, hours)
+	if anchored {
+		words += ", counted from " + anchor.Format(time.DateOnly)
+	}
+	if cutoff > 0 {
+		words += fmt.Sprintf(", cut-off %d hours before", cutoff)
+	}
+	return c.WithRule(words)
 }
 
 // clockTime reads "22:00" as the time since midnight.

@@ -113,6 +113,16 @@ func Parse(src []byte) (*sla.Policy, []Problem, error) {
 	return p, problems, nil
 }
 
+// Read reads a policy that was checked before, such as one that was applied: it
+// looks for errors and leaves the doubts, whose search takes far longer.
+func Read(src []byte) (*sla.Policy, error) {
+	p, problems := compile(src)
+	if p == nil {
+		return nil, invalid(problems)
+	}
+	return p, nil
+}
+
 func invalid(problems []Problem) error {
 	var words []string
 	for _, p := range problems {

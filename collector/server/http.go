@@ -14,6 +14,7 @@ import (
 	"github.com/patchproof/patchproof/collector/access"
 	"github.com/patchproof/patchproof/collector/api"
 	"github.com/patchproof/patchproof/collector/query"
+	"github.com/patchproof/patchproof/collector/standard"
 )
 
 const (
@@ -37,6 +38,8 @@ func (c *collector) handler() http.Handler {
 		Query:    &query.Service{Store: c.store, Now: c.o.Now},
 		Operator: &operator{door: c.door, importer: c.importer, estate: c.estate, keys: c.keys, incoming: c.data.incoming(), wake: c.assessor.Wake, approvals: c.store, now: c.o.Now},
 		Access:   &access.Keeper{Store: c.store, Now: c.o.Now},
+		Policies: &standard.Keeper{Store: c.store, Now: c.o.Now, Wake: c.assessor.Wake},
+		Store:    c.store,
 		Tokens:   c.store, Evidence: c.store, Now: c.o.Now, Log: c.o.Log,
 	}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {

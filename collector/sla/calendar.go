@@ -16,6 +16,7 @@ type Window struct {
 // Calendar is a named row of patch windows over a span of years, computed once.
 type Calendar struct {
 	name    string
+	rule    string
 	from    int64
 	windows []Window
 	// cutoffs and lastDays go with windows: content is fixed at the cut-off, and
@@ -60,6 +61,34 @@ func lastDay(end time.Time, zone *time.Location) day { return dayOf(end.Add(-tim
 
 // Name is the calendar's name in the policy file.
 func (c *Calendar) Name() string { return c.name }
+
+// WithRule is the calendar with the rule it was made from, for people.
+func (c *Calendar) WithRule(rule string) *Calendar {
+	named := *c
+	named.rule = rule
+	return &named
+}
+
+// Rule says in words what its windows follow, as its maker gave it.
+func (c *Calendar) Rule() string { return c.rule }
+
+// EndsLaterThan reports whether there is a clock start, in the years both cover,
+// for which the next window of c ends on a later day than that of other.
+func (c *Calendar) EndsLaterThan(other *Calendar) bool {
+	for i, cutoff := range other.cutoffs {
+		// The last start for which window i of other is the next; c's next window is
+		// never earlier than for the starts before it.
+		at := cutoff - 1
+		if at < other.from || (i > 0 && at < other.cutoffs[i-1]) {
+			continue
+		}
+		n, err := c.next(time.Unix(at, 0))
+		if err == nil && c.lastDays[n] > other.lastDays[i] {
+			return true
+		}
+	}
+	return false
+}
 
 // Windows are all windows the calendar holds. Do not change them.
 func (c *Calendar) Windows() []Window { return c.windows }

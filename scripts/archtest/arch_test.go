@@ -50,6 +50,7 @@ var floors = map[string]int{
 	"collector/feed":            7,
 	"collector/query":           7,
 	"collector/access":          7,
+	"collector/standard":        7,
 	"collector/ingest/natsin":   8,
 	"collector/api":             8,
 	"collector/client":          8,

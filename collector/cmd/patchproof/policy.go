@@ -13,9 +13,12 @@ import (
 func newPolicyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "policy",
-		Short: "the remediation policy: show and check it",
+		Short: "the remediation policy: check, try, apply and compare it",
 	}
-	cmd.AddCommand(newPolicyCheckCommand(), newPolicyShowCommand())
+	cmd.AddCommand(
+		newPolicyCheckCommand(), newPolicySimulateCommand(), newPolicyApplyCommand(),
+		newPolicyShowCommand(), newPolicyHistoryCommand(), newPolicyDiffCommand(),
+	)
 	return cmd
 }
 
@@ -84,23 +87,4 @@ func printPolicyCheck(w io.Writer, c policyCheck) {
 		verdict = "not usable"
 	}
 	fmt.Fprintf(w, "%s: %s, errors %d, warnings %d, digest %s\n", clean(c.File), verdict, bad, doubts, c.Digest)
-}
-
-func newPolicyShowCommand() *cobra.Command {
-	var shipped bool
-	cmd := &cobra.Command{
-		Use:   "show --default",
-		Short: "print the shipped policy file",
-		Args:  cobra.NoArgs,
-	}
-	cmd.Flags().BoolVar(&shipped, "default", false, "the policy this program ships: the standard")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if !shipped {
-			return usage(errors.New("say which policy to show: --default is the shipped one"))
-		}
-		_, src := policy.Default()
-		_, err := cmd.OutOrStdout().Write(src)
-		return err
-	}
-	return cmd
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/patchproof/patchproof/collector/api"
 	"github.com/patchproof/patchproof/collector/policy"
 )
 
@@ -16,8 +17,16 @@ func TestPolicyShowPrintsTheShippedFile(t *testing.T) {
 	if status != 0 || out != string(src) {
 		t.Errorf("status %d, %v; %d bytes, want %d", status, err, len(out), len(src))
 	}
-	if _, status, _ := answer(t, newPolicyCommand(), "show"); status != exitUsage {
-		t.Errorf("show alone: status %d", status)
+	out, status, err = answer(t, newPolicyCommand(), "show", "--default", "-o", "json")
+	var got api.PolicyFile
+	if jsonErr := json.Unmarshal([]byte(out), &got); jsonErr != nil || status != 0 {
+		t.Fatalf("status %d, %v, %v", status, err, jsonErr)
+	}
+	if got.Source != string(src) || got.Digest != policy.Digest(src) || got.State != "shipped" || got.Name != "vpm-standard" {
+		t.Errorf("got %s %s %s", got.Digest, got.State, got.Name)
+	}
+	if _, status, err := answer(t, newPolicyCommand(), "show", "--data", t.TempDir()); status != exitError || !strings.Contains(err.Error(), "no collector runs") {
+		t.Errorf("without a collector: status %d, %v", status, err)
 	}
 }
 
@@ -60,5 +69,27 @@ func TestPolicyCheck(t *testing.T) {
 	}
 	if _, status, _ := answer(t, newPolicyCommand(), "check", filepath.Join(dir, "none")); status != exitError {
 		t.Errorf("a file that is not there: status %d", status)
+	}
+}
+
+func TestPolicyDiffOfFilesAsksNobody(t *testing.T) {
+	_, src := policy.Default()
+	path := filepath.Join(t.TempDir(), "policy.yaml")
+	text := strings.Replace(string(src), "internet: 14 days", "internet: 21 days", 1)
+	text = strings.Replace(text, "mitigate_hours: 24", "mitigate_hours: 12", 1)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, status, err := answer(t, newPolicyCommand(), "diff", "default", path, "-o", "csv")
+	want := "cell,from,to,effect\n" +
+		"timelines.compute.critical.internet,14 days,21 days,looser\n" +
+		"kev.mitigate_hours,24 hours,12 hours,stricter\n"
+	if status != 0 || !strings.HasPrefix(out, want) {
+		t.Errorf("status %d, %v:\n%s", status, err, out)
+	}
+	out, status, _ = answer(t, newPolicyCommand(), "diff", path, path, "-o", "json")
+	var same api.PolicyDiff
+	if err := json.Unmarshal([]byte(out), &same); err != nil || status != 0 || same.Count != 0 || same.Changes == nil {
+		t.Errorf("a file and itself: status %d, %v\n%s", status, err, out)
 	}
 }
