@@ -44,7 +44,7 @@ func newWorld(t testing.TB) *world {
 	return newWorldOf(t, store.Attributes{Class: sla.Compute, Exposure: sla.Internet, Environment: sla.Production})
 }
 
-func newWorldOf(t *testing.T, at store.Attributes) *world {
+func newWorldOf(t testing.TB, at store.Attributes) *world {
 	t.Helper()
 	st, err := sqlstore.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
 	if err != nil {

@@ -82,7 +82,7 @@ func Simulate(ctx context.Context, st Store, source []byte, now time.Time) (Simu
 	if err := s.ruling.loadPolicy(ctx, now); err != nil {
 		return Simulation{}, err
 	}
-	s.tried.policy = p
+	s.tried.policy, s.tried.effective, s.tried.policies[p.Digest] = p, now, p
 	marks, err := st.DirtyAssets(ctx, 0)
 	if err != nil {
 		return Simulation{}, fmt.Errorf("list dirty assets: %w", err)

@@ -21,7 +21,7 @@ import (
 // on sets the clock to 09:00 UTC of a day.
 func (w *world) on(day string) { w.clock = instant(w.t, day+"T09:00:00Z") }
 
-func instant(t *testing.T, text string) time.Time {
+func instant(t testing.TB, text string) time.Time {
 	t.Helper()
 	at, err := time.Parse(time.RFC3339, text)
 	if err != nil {

@@ -403,6 +403,8 @@ func (d *differ) switches() {
 	d.yes("switches.code_clock_literal", f.CodeClockLiteral, t.CodeClockLiteral, false)
 	d.yes("switches.floor_at_asset_in_service", f.FloorAtAssetInService, t.FloorAtAssetInService, true)
 	d.backstop(f.AwaitingFixBackstopDays, t.AwaitingFixBackstopDays)
+	// One that comes back later begins a new clock.
+	d.number("switches.reopen_days", f.ReopenDays, t.ReopenDays, " days", more)
 }
 
 func lateness(m sla.CycleOrDaysMode) int {
