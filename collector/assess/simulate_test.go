@@ -85,7 +85,8 @@ func TestWhatIfThreeDays(t *testing.T) {
 	want := []assess.SeverityShift{
 		{Severity: finding.Critical, Before: one, After: one},
 		{Severity: finding.High, Before: assess.Standing{Running: 1, Within: 1, Due: [4]int{0, 0, 1, 0}}, After: assess.Standing{Running: 1, Within: 1, Due: [4]int{0, 0, 1, 0}}},
-		{Severity: finding.Medium}, {Severity: finding.Low},
+		{Severity: finding.Medium},
+		{Severity: finding.Low},
 	}
 	if diff := cmp.Diff(want, sim.BySeverity); diff != "" {
 		t.Errorf("by severity (-want +got):\n%s", diff)

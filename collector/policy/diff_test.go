@@ -47,14 +47,16 @@ func TestDiffSaysWhatChangedAndHow(t *testing.T) {
 		{"either_for_cycle", []string{"internet: next cycle\n", "internet: next cycle or 400 days\n"}, []string{"timelines.compute.low.internet: next cycle -> next cycle or 400 days (stricter)"}},
 		{"zone", []string{"zone: Europe/Dublin", "zone: Europe/Berlin"}, []string{"zone: Europe/Dublin -> Europe/Berlin (looser)"}},
 		{
-			"later_window", []string{"BYDAY=3SA", "BYDAY=4SA"},
+			"later_window",
+			[]string{"BYDAY=3SA", "BYDAY=4SA"},
 			[]string{
 				"calendar_of.internet: production: FREQ=MONTHLY;BYDAY=3SA, 22:00, 8 hours -> production: FREQ=MONTHLY;BYDAY=4SA, 22:00, 8 hours (looser)",
 				"calendar_of.production: production: FREQ=MONTHLY;BYDAY=3SA, 22:00, 8 hours -> production: FREQ=MONTHLY;BYDAY=4SA, 22:00, 8 hours (looser)",
 			},
 		},
 		{
-			"more_windows", []string{"FREQ=MONTHLY;BYMONTH=1,4,7,10;BYDAY=1SA", "FREQ=MONTHLY;BYDAY=1SA"},
+			"more_windows",
+			[]string{"FREQ=MONTHLY;BYMONTH=1,4,7,10;BYDAY=1SA", "FREQ=MONTHLY;BYDAY=1SA"},
 			[]string{"calendar_of.cold_wallet: coldwallet: FREQ=MONTHLY;BYMONTH=1,4,7,10;BYDAY=1SA, 10:00, 6 hours -> coldwallet: FREQ=MONTHLY;BYDAY=1SA, 10:00, 6 hours (stricter)"},
 		},
 		{"another_window_on_the_day", []string{`"FREQ=MONTHLY;BYDAY=2WE", start: "20:00", hours: 10`, `"FREQ=MONTHLY;BYDAY=2WE", start: "20:00", hours: 11`}, []string{
@@ -113,11 +115,32 @@ func TestDiffKnowsEveryField(t *testing.T) {
 	for i, line := range lines {
 		code, comment, _ := strings.Cut(line, "#")
 		for _, swap := range [][2]string{
-			{"14 days", "13 days"}, {"30 days", "29 days"}, {"90 days", "89 days"}, {": next cycle", ": 5 days"}, {"false", "true"}, {"true", "false"},
-			{"earliest", "target"}, {"compute\n", "code\n"}, {"_hours: ", "_hours: 1"}, {"_days: ", "_days: 1"}, {"percent: ", "percent: 1"},
-			{"60 days", "61 days"}, {"3 days", "4 days"}, {"[vendor, cna", "[cna, vendor"}, {": 9.0", ": 9.1"}, {": 7.0", ": 6.9"}, {": 4.0", ": 4.1"},
-			{"advisory", "off"}, {"Negligible, ", ""}, {"[critical, high", "[high"}, {"0.5", "0.6"}, {"BYDAY=1SA", "BYDAY=2SA"}, {"BYDAY=3SA", "BYDAY=1SU"},
-			{"hours: 6", "hours: 7"}, {"22:00", "21:00"}, {"Europe/Dublin", "Europe/Paris"},
+			{"14 days", "13 days"},
+			{"30 days", "29 days"},
+			{"90 days", "89 days"},
+			{": next cycle", ": 5 days"},
+			{"false", "true"},
+			{"true", "false"},
+			{"earliest", "target"},
+			{"compute\n", "code\n"},
+			{"_hours: ", "_hours: 1"},
+			{"_days: ", "_days: 1"},
+			{"percent: ", "percent: 1"},
+			{"60 days", "61 days"},
+			{"3 days", "4 days"},
+			{"[vendor, cna", "[cna, vendor"},
+			{": 9.0", ": 9.1"},
+			{": 7.0", ": 6.9"},
+			{": 4.0", ": 4.1"},
+			{"advisory", "off"},
+			{"Negligible, ", ""},
+			{"[critical, high", "[high"},
+			{"0.5", "0.6"},
+			{"BYDAY=1SA", "BYDAY=2SA"},
+			{"BYDAY=3SA", "BYDAY=1SU"},
+			{"hours: 6", "hours: 7"},
+			{"22:00", "21:00"},
+			{"Europe/Dublin", "Europe/Paris"},
 		} {
 			if !strings.Contains(code+"\n", swap[0]) {
 				continue

@@ -169,8 +169,14 @@ func newPolicyHistoryCommand() *cobra.Command {
 
 func historyTable(l *api.PolicyList) *table {
 	t := &table{columns: []column{
-		{head: "STATE"}, {head: "DIGEST", min: 12}, {head: "IN FORCE FROM"}, {head: "UNTIL", drop: 2}, {head: "APPLIED", drop: 3},
-		{head: "BY", min: 5, drop: 1}, {head: "LOOSER", right: true}, {head: "LEAF", right: true, drop: 4},
+		{head: "STATE"},
+		{head: "DIGEST", min: 12},
+		{head: "IN FORCE FROM"},
+		{head: "UNTIL", drop: 2},
+		{head: "APPLIED", drop: 3},
+		{head: "BY", min: 5, drop: 1},
+		{head: "LOOSER", right: true},
+		{head: "LEAF", right: true, drop: 4},
 	}}
 	for i := range l.Policies {
 		p := &l.Policies[i]
@@ -333,8 +339,13 @@ func printSimulation(w io.Writer, s *api.PolicySimulation) {
 
 func shiftTable(s *api.PolicySimulation) *table {
 	t := &table{columns: []column{
-		{head: "SEVERITY"}, {head: "RUNNING", right: true}, {head: "OVERDUE", right: true}, {head: "WITHIN", right: true}, {head: "AWAITING FIX", right: true, drop: 1},
-		{head: "IN 7 DAYS", right: true, drop: 4}, {head: "IN 30 DAYS", right: true, drop: 3},
+		{head: "SEVERITY"},
+		{head: "RUNNING", right: true},
+		{head: "OVERDUE", right: true},
+		{head: "WITHIN", right: true},
+		{head: "AWAITING FIX", right: true, drop: 1},
+		{head: "IN 7 DAYS", right: true, drop: 4},
+		{head: "IN 30 DAYS", right: true, drop: 3},
 	}}
 	arrow := func(a, b int) string {
 		if a == b {
@@ -361,8 +372,15 @@ func shiftTable(s *api.PolicySimulation) *table {
 
 func moveTable(s *api.PolicySimulation) *table {
 	t := &table{columns: []column{
-		{head: "FINDING"}, {head: "SEVERITY", drop: 2}, {head: "VULNERABILITY"}, {head: "ASSET", min: 6}, {head: "COMPONENT", min: 6, drop: 1},
-		{head: "WAS DUE"}, {head: "DUE"}, {head: "BECOMES OVERDUE", drop: 4}, {head: "RULE", min: 10, drop: 3},
+		{head: "FINDING"},
+		{head: "SEVERITY", drop: 2},
+		{head: "VULNERABILITY"},
+		{head: "ASSET", min: 6},
+		{head: "COMPONENT", min: 6, drop: 1},
+		{head: "WAS DUE"},
+		{head: "DUE"},
+		{head: "BECOMES OVERDUE", drop: 4},
+		{head: "RULE", min: 10, drop: 3},
 	}}
 	for i := range s.Moves {
 		m := &s.Moves[i]
