@@ -99,7 +99,7 @@ func changeTable(changes []policy.Change) *table {
 	return t
 }
 
-// policyFile is the JSON form of 'policy show --default', which asks no collector;
+// shippedPolicy is the JSON form of 'policy show --default', which asks no collector;
 // its keys are those of api.PolicyFile.
 func shippedPolicy() api.PolicyFile {
 	p, src := policy.Default()
@@ -121,8 +121,10 @@ func newPolicyShowCommand() *cobra.Command {
 	out := outputFlag(cmd, "yaml", "json")
 	cmd.Flags().BoolVar(&shipped, "default", false, "the policy this program ships: the standard")
 	cmd.Flags().StringVar(&digest, "digest", "", "one that was applied, by its digest or the first 8 digits or more")
-	cmd.MarkFlagsMutuallyExclusive("default", "digest")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if shipped && digest != "" {
+			return usage(errors.New("--default and --digest name two policies: give one"))
+		}
 		p := shippedPolicy()
 		if !shipped {
 			c, err := conn.client()
