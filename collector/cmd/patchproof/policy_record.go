@@ -161,15 +161,15 @@ func newPolicyHistoryCommand() *cobra.Command {
 		case "json":
 			return printJSON(cmd.OutOrStdout(), list)
 		case "csv":
-			return historyTable(&list).csv(cmd.OutOrStdout())
+			return policyTable(&list).csv(cmd.OutOrStdout())
 		}
-		historyTable(&list).print(cmd.OutOrStdout())
+		policyTable(&list).print(cmd.OutOrStdout())
 		return nil
 	}
 	return cmd
 }
 
-func historyTable(l *api.PolicyList) *table {
+func policyTable(l *api.PolicyList) *table {
 	t := &table{columns: []column{
 		{head: "STATE"},
 		{head: "DIGEST", min: 12},
