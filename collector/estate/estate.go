@@ -179,9 +179,6 @@ func (s *Service) Refresh(ctx context.Context, assets []string) error {
 	if len(stale) == 0 {
 		return nil
 	}
-	if stale, err = s.withRivals(ctx, stale); err != nil {
-		return fmt.Errorf("refresh classification: %w", err)
-	}
 	at := s.now()
 	_, err = s.Store.Reclassify(ctx, stale, func(e store.Estate) (store.Reclassification, error) {
 		set, err := e.RuleSet()
@@ -198,28 +195,6 @@ func (s *Service) Refresh(ctx context.Context, assets []string) error {
 		return fmt.Errorf("refresh classification: %w", err)
 	}
 	return nil
-}
-
-// withRivals adds the assets that say they are the same instance as one of those
-// given, or bear the same name: what lists have for it is then nobody's.
-func (s *Service) withRivals(ctx context.Context, assets []string) ([]string, error) {
-	e, err := s.Store.Estate(ctx, []string{})
-	if err != nil {
-		return nil, err
-	}
-	ids, names := map[string]bool{}, map[string]bool{}
-	for _, id := range e.Identities {
-		if slices.Contains(assets, id.Asset) {
-			ids[id.InstanceID], names[strings.ToLower(id.Name)] = true, true
-		}
-	}
-	for _, id := range e.Identities {
-		rival := id.InstanceID != "" && ids[id.InstanceID] || names[strings.ToLower(id.Name)]
-		if rival && !slices.Contains(assets, id.Asset) {
-			assets = append(assets, id.Asset)
-		}
-	}
-	return assets, nil
 }
 
 // seal gives a reclassification its leaf.

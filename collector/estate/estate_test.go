@@ -75,8 +75,14 @@ func (s *scene) refresh(ids ...string) {
 	}
 }
 
-// report takes in a host's report and what it claims.
+// report takes in a host's report, and then what it claims.
 func (s *scene) report(id string, c classify.Claims) {
+	s.Helper()
+	s.accept(id, c)
+	s.refresh(id)
+}
+
+func (s *scene) accept(id string, c classify.Claims) {
 	s.Helper()
 	s.seq[id]++
 	r := store.Report{
@@ -94,7 +100,6 @@ func (s *scene) report(id string, c classify.Claims) {
 	if _, err := s.st.AcceptReport(s.Context(), r, leaf); err != nil {
 		s.Fatal(err)
 	}
-	s.refresh(id)
 }
 
 func (s *scene) rules(text string) estate.Applied {

@@ -135,10 +135,11 @@ func (s *Service) Classified(ctx context.Context, idOrName string, candidate []b
 	if err != nil {
 		return Classified{}, err
 	}
-	if len(e.Standings) == 0 {
+	i := slices.IndexFunc(e.Standings, func(st store.Standing) bool { return st.Asset == a.ID })
+	if i < 0 {
 		return Classified{}, fmt.Errorf("asset %q: %w", idOrName, store.ErrNotFound)
 	}
-	res := classify.Derive(set, classify.NewRoster(e.Listed, e.Identities), e.Standings[0].Input())
+	res := classify.Derive(set, classify.NewRoster(e.Listed, e.Identities), e.Standings[i].Input())
 	out := Classified{
 		Asset: a.ID, Name: a.Name, Attributes: res.Attributes, Column: column(res.Attributes),
 		Notes: append([]string{}, res.Notes...),

@@ -67,7 +67,8 @@ type Estate struct {
 	Listed []classify.Listed
 	// Identities are of every asset, ordered by id.
 	Identities []classify.Identity
-	// Standings are of the assets that were asked for, ordered by id.
+	// Standings are of the assets that were asked for and of their rivals - those
+	// that say they are the same instance, or bear the same name - ordered by id.
 	Standings []Standing
 	// Next is the index the next leaf will have.
 	Next int64
@@ -90,7 +91,7 @@ type Reclassification struct {
 // Classifications keeps what assets are, by whose word, and what is expected.
 type Classifications interface {
 	// Estate returns what classifications follow from, with the standings of some
-	// assets; of all when assets is nil.
+	// assets and their rivals; of all when assets is nil, of none when it is empty.
 	Estate(ctx context.Context, assets []string) (Estate, error)
 	// Standings returns the standings of some assets, ordered by id; unknown ones
 	// are left out.

@@ -35,6 +35,7 @@ func TestTheMainJob(t *testing.T) {
 		{"Answers", answers},
 		{"Terminals", terminals},
 		{"WithdrawnAdvisoryCloses", withdrawnAdvisoryCloses},
+		{"Classified", classified},
 		{"AgentOnce", agentOnce},
 		{"Evidence", evidenceHolds},
 		{"EditedDatabaseIsFound", editedDatabaseIsFound},

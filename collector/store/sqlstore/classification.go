@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -65,13 +66,13 @@ type classificationRow struct {
 }
 
 // Estate returns what classifications follow from, with the standings of some
-// assets; of all when assets is nil.
+// assets and their rivals; of all when assets is nil.
 func (s *Store) Estate(ctx context.Context, assets []string) (store.Estate, error) {
-	e, err := estate(ctx, s.reader, assets)
+	e, err := s.estate(ctx, s.reader, assets)
 	return e, translate("read estate", err)
 }
 
-func estate(ctx context.Context, db bun.IDB, assets []string) (store.Estate, error) {
+func (s *Store) estate(ctx context.Context, db bun.IDB, assets []string) (store.Estate, error) {
 	var e store.Estate
 	var err error
 	if e.Next, err = leafCount(ctx, db); err != nil {
@@ -84,51 +85,99 @@ func estate(ctx context.Context, db bun.IDB, assets []string) (store.Estate, err
 	if len(rules) > 0 {
 		e.Rules = &rules[0]
 	}
-	if e.Listed, err = listed(ctx, db); err != nil {
+	if e.Listed, err = s.listed(ctx, db); err != nil {
+		return e, err
+	}
+	if e.Identities, err = identities(ctx, db); err != nil {
 		return e, err
 	}
 	var rows []assetRow
-	if err := db.NewSelect().Model(&rows).Order("id").Scan(ctx); err != nil {
+	if assets == nil {
+		err = db.NewSelect().Model(&rows).Order("id").Scan(ctx)
+	} else {
+		rows, err = assetRows(ctx, db, withRivals(e.Identities, assets))
+	}
+	if err != nil {
 		return e, err
 	}
-	e.Identities = make([]classify.Identity, len(rows))
-	asked := rows[:0:0]
-	for i, r := range rows {
-		a, err := r.asset()
-		if err != nil {
-			return e, err
-		}
-		e.Identities[i] = identity(&a)
-		if assets == nil || slices.Contains(assets, r.ID) {
-			asked = append(asked, r)
-		}
-	}
-	e.Standings, err = standings(ctx, db, asked)
+	e.Standings, err = standings(ctx, db, rows)
 	return e, err
 }
 
-func identity(a *store.Asset) classify.Identity {
-	id := classify.Identity{Asset: a.ID, Name: a.Name, Account: a.Declared.Attributes.Account}
-	if a.Head != nil {
-		id.InstanceID, id.Account = a.Head.InstanceID, cmp.Or(id.Account, a.Head.AccountID)
+// identities reads of every asset only what ties it to lists: this is done for
+// the whole estate whenever one host says something new.
+func identities(ctx context.Context, db bun.IDB) ([]classify.Identity, error) {
+	var rows []struct {
+		ID       string  `bun:"id"`
+		Name     string  `bun:"name"`
+		Declared string  `bun:"declared"`
+		Head     *string `bun:"head"`
 	}
-	return id
+	if err := db.NewRaw("SELECT id, name, declared, head FROM asset ORDER BY id").Scan(ctx, &rows); err != nil {
+		return nil, err
+	}
+	out := make([]classify.Identity, len(rows))
+	for i, r := range rows {
+		var said struct {
+			Attributes struct {
+				Account string `json:"account"`
+			} `json:"attributes"`
+		}
+		var head struct{ InstanceID, AccountID string }
+		err := fromJSON(r.Declared, &said)
+		if r.Head != nil {
+			err = errors.Join(err, fromJSON(*r.Head, &head))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("asset %s: %w", r.ID, err)
+		}
+		out[i] = classify.Identity{Asset: r.ID, Name: r.Name, InstanceID: head.InstanceID, Account: cmp.Or(said.Attributes.Account, head.AccountID)}
+	}
+	return out, nil
+}
+
+// withRivals adds to some assets those that say they are the same instance as one
+// of them, or bear its name: what lists have is then nobody's.
+func withRivals(ids []classify.Identity, assets []string) []string {
+	asked := make(map[string]bool, len(assets))
+	for _, a := range assets {
+		asked[a] = true
+	}
+	instances, names := map[string]bool{}, map[string]bool{}
+	for _, id := range ids {
+		if asked[id.Asset] {
+			instances[id.InstanceID], names[strings.ToLower(id.Name)] = id.InstanceID != "", true
+		}
+	}
+	var out []string
+	for _, id := range ids {
+		if asked[id.Asset] || instances[id.InstanceID] || names[strings.ToLower(id.Name)] {
+			out = append(out, id.Asset)
+		}
+	}
+	return out
+}
+
+// assetRows reads some assets, ordered by id.
+func assetRows(ctx context.Context, db bun.IDB, assets []string) ([]assetRow, error) {
+	var rows []assetRow
+	err := batches(assets, rowsAtOnce, func(some []string) error {
+		var more []assetRow
+		err := db.NewSelect().Model(&more).Where("id IN (?)", bun.List(some)).Scan(ctx)
+		rows = append(rows, more...)
+		return err
+	})
+	slices.SortFunc(rows, func(a, b assetRow) int { return cmp.Compare(a.ID, b.ID) })
+	return rows, err
 }
 
 // Standings returns the standings of some assets, ordered by id; unknown ones are
 // left out.
 func (s *Store) Standings(ctx context.Context, assets []string) ([]store.Standing, error) {
-	var rows []assetRow
-	err := batches(assets, rowsAtOnce, func(some []string) error {
-		var more []assetRow
-		err := s.reader.NewSelect().Model(&more).Where("id IN (?)", bun.List(some)).Scan(ctx)
-		rows = append(rows, more...)
-		return err
-	})
+	rows, err := assetRows(ctx, s.reader, assets)
 	if err != nil {
 		return nil, fmt.Errorf("read standings: %w", err)
 	}
-	slices.SortFunc(rows, func(a, b assetRow) int { return cmp.Compare(a.ID, b.ID) })
 	out, err := standings(ctx, s.reader, rows)
 	return out, translate("read standings", err)
 }
@@ -186,7 +235,7 @@ func claims(c *schema.Cloud, labels map[string]string) classify.Claims {
 	return out
 }
 
-func listed(ctx context.Context, db bun.IDB) ([]classify.Listed, error) {
+func (s *Store) listed(ctx context.Context, db bun.IDB) ([]classify.Listed, error) {
 	var heads []importHead
 	if err := db.NewSelect().Model(&heads).Scan(ctx); err != nil {
 		return nil, err
@@ -222,7 +271,7 @@ func listed(ctx context.Context, db bun.IDB) ([]classify.Listed, error) {
 func (s *Store) Reclassify(ctx context.Context, assets []string, decide func(store.Estate) (store.Reclassification, error)) (n int64, err error) {
 	n = -1
 	err = s.write(ctx, "reclassify", func(tx bun.Tx) error {
-		e, err := estate(ctx, tx, assets)
+		e, err := s.estate(ctx, tx, assets)
 		if err != nil {
 			return err
 		}

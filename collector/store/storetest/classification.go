@@ -14,6 +14,7 @@ var classifications = []test{
 	{"EmptyEstate", estateEmpty},
 	{"StandingsSayWhatHostsClaim", estateClaims},
 	{"SomeStandings", estateSome},
+	{"RivalsComeAlong", estateRivals},
 	{"RulesNewestHolds", estateRules},
 	{"ImportsReplaceEntryByEntry", estateImports},
 	{"RecordsAndMarksWhatChanged", estateRecords},
@@ -89,6 +90,24 @@ func estateSome(t *testing.T, s store.Store) {
 	wantEqual(t, "standings", []string{e.Standings[0].Asset, e.Standings[1].Asset}, []string{"A1", "A3"})
 	wantEqual(t, "none", len(estateOf(t, s, []string{}).Standings), 0)
 	wantEqual(t, "standings alone", must[[]store.Standing](t)(s.Standings(t.Context(), []string{"A3", "nobody", "A1"})), e.Standings)
+}
+
+func estateRivals(t *testing.T, s store.Store) {
+	for _, a := range []store.Asset{{ID: "A1", Name: "web"}, {ID: "A2", Name: "WEB"}, {ID: "A3", Name: "x"}, {ID: "A4", Name: "y"}, {ID: "A5", Name: "z"}} {
+		a.Key, a.TrustedAt = key(a.ID), t0
+		must[int64](t)(s.TrustKey(t.Context(), a, leaf("trust")))
+	}
+	accept(t, s, report("A3", 1, "text")) // both say they are i-0abc
+	accept(t, s, report("A4", 1, "text"))
+	asked := func(asset string) (got []string) {
+		for _, st := range estateOf(t, s, []string{asset}).Standings {
+			got = append(got, st.Asset)
+		}
+		return got
+	}
+	wantEqual(t, "one name", asked("A1"), []string{"A1", "A2"})
+	wantEqual(t, "one instance", asked("A4"), []string{"A3", "A4"})
+	wantEqual(t, "no instance", asked("A5"), []string{"A5"})
 }
 
 func estateRules(t *testing.T, s store.Store) {
