@@ -3,6 +3,9 @@ package sqlstore
 import (
 	"context"
 	"fmt"
+	"reflect"
+	"slices"
+	"sync"
 
 	"github.com/uptrace/bun"
 
@@ -40,11 +43,52 @@ func (s *Store) Feeds(ctx context.Context) ([]store.FeedState, error) {
 	return feeds, nil
 }
 
+// feedCounts remembers what feeds hold: counting half a million facts for each
+// answer would cost more than the answer.
+type feedCounts struct {
+	mu     sync.Mutex
+	key    feedKey
+	states []store.FeedState
+}
+
+// feedKey tells whether anything was applied since: every act on a feed changes
+// its row, and every change of what is held moves a counter.
+type feedKey struct {
+	rows  []feedRow
+	moved int64
+}
+
 func (s *Store) feeds(ctx context.Context) ([]store.FeedState, error) {
-	var rows []feedRow
-	if err := s.reader.NewSelect().Model(&rows).Order("name").Scan(ctx); err != nil {
+	var key feedKey
+	if err := s.reader.NewSelect().Model(&key.rows).Order("name").Scan(ctx); err != nil {
 		return nil, err
 	}
+	err := s.reader.NewRaw("SELECT COALESCE(SUM(value), 0) FROM counter WHERE name = 'facts' OR name LIKE 'release:%'").Scan(ctx, &key.moved)
+	if err != nil {
+		return nil, err
+	}
+	c := s.feedCounts
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.states == nil || !reflect.DeepEqual(c.key, key) {
+		states, err := s.countFeeds(ctx, key.rows)
+		if err != nil {
+			return nil, err
+		}
+		c.key, c.states = key, states
+	}
+	states := slices.Clone(c.states)
+	for i := range states {
+		states[i].Releases = slices.Clone(states[i].Releases)
+		if h := states[i].Held; h != nil {
+			held := *h
+			states[i].Held = &held
+		}
+	}
+	return states, nil
+}
+
+func (s *Store) countFeeds(ctx context.Context, rows []feedRow) ([]store.FeedState, error) {
 	states := make([]store.FeedState, len(rows))
 	for i, r := range rows {
 		st := &states[i]

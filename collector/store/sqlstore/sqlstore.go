@@ -44,6 +44,8 @@ type Store struct {
 	reader bun.IDB
 	pack   *zstd.Encoder
 	unpack *zstd.Decoder
+	// feedCounts is shared with views: what it holds says of which state it is.
+	feedCounts *feedCounts
 }
 
 var _ store.Store = (*Store)(nil)
@@ -117,7 +119,7 @@ func connect(path string, params ...string) (*Store, error) {
 	}
 	pool.SetMaxOpenConns(readers)
 	pool.SetMaxIdleConns(readers)
-	s := &Store{writer: bun.NewDB(writer, sqlitedialect.New()), pool: bun.NewDB(pool, sqlitedialect.New())}
+	s := &Store{writer: bun.NewDB(writer, sqlitedialect.New()), pool: bun.NewDB(pool, sqlitedialect.New()), feedCounts: &feedCounts{}}
 	s.reader = s.pool
 	if s.pack, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1)); err != nil {
 		return nil, err
