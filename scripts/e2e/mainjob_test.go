@@ -329,11 +329,15 @@ func major(version string) string {
 // answers asks every question in every form.
 func answers(t *testing.T, j *job) {
 	hasShape(t, "summary", j.collector.ask("summary", "-o", "json"))
+	hasShape(t, "summary-by", j.collector.ask("summary", "--by", "exposure", "-o", "json"))
+	hasShape(t, "finding-views", j.collector.ask("finding", "views", "-o", "json"))
+	hasShape(t, "gap-list", j.collector.ask("gap", "list", "-o", "json"))
 	hasShape(t, "asset-list", j.collector.ask("asset", "list", "-o", "json"))
 	hasShape(t, "asset-show", j.collector.ask("asset", "show", j.asset.ID, "-o", "json"))
 	hasShape(t, "finding-list", j.collector.ask("finding", "list", "-o", "json"))
 	if j.finding.ID != "" {
 		hasShape(t, "finding-explain", j.collector.ask("finding", "explain", j.finding.ID, "-o", "json"))
+		hasShape(t, "finding-history", j.collector.ask("finding", "history", j.finding.ID, "-o", "json"))
 		hasShape(t, "vuln-show", j.collector.ask("vuln", "show", strings.ToLower(publishedCVE), "-o", "json"))
 		j.collector.ask("finding", "explain", j.finding.ID).exits(t, 0).says(t, publishedCVE, "Compared", "Candidate deadlines", j.finding.Due, "Evidence")
 		j.collector.ask("vuln", "show", publishedCVE).exits(t, 0).says(t, "Fixed where", "Who has it", assetName)
