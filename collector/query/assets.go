@@ -165,8 +165,13 @@ type Vulnerability struct {
 	ID       string         `json:"id"`
 	Facts    advisory.Facts `json:"facts"`
 	Fixes    []Fix          `json:"fixes" doc:"What each publisher says, by release and package."`
-	Findings []Finding      `json:"findings"`
+	Findings []Finding      `json:"findings" doc:"The most urgent 500."`
+	// Next is the cursor for the rest of them, in /v1/findings with this vulnerability.
+	Next string `json:"next,omitempty" doc:"Cursor in /v1/findings?vulnerability= for the rest."`
 }
+
+// shownOfVulnerability bounds the findings that come along with a vulnerability.
+const shownOfVulnerability = 500
 
 // Fix is one publisher's row.
 type Fix struct {
@@ -191,7 +196,7 @@ func (s *Service) Vulnerability(ctx context.Context, id string) (Vulnerability, 
 	if err != nil {
 		return Vulnerability{}, fmt.Errorf("load facts of %s: %w", id, err)
 	}
-	list, err := s.Findings(ctx, Filter{Vulnerability: []string{id}})
+	list, err := s.Findings(ctx, Filter{Vulnerability: []string{id}, Limit: shownOfVulnerability})
 	if err != nil {
 		return Vulnerability{}, err
 	}
@@ -200,7 +205,7 @@ func (s *Service) Vulnerability(ctx context.Context, id string) (Vulnerability, 
 		return Vulnerability{}, fmt.Errorf("vulnerability %q: no feed names it: %w", id, store.ErrNotFound)
 	}
 	known.Vulnerability = id
-	out := Vulnerability{Meta: list.Meta, ID: id, Facts: known, Findings: list.Findings, Fixes: []Fix{}}
+	out := Vulnerability{Meta: list.Meta, ID: id, Facts: known, Findings: list.Findings, Next: list.Next, Fixes: []Fix{}}
 	for i := range advs {
 		out.Fixes = append(out.Fixes, fixes(&advs[i])...)
 	}

@@ -18,7 +18,7 @@ func newVulnCommand() *cobra.Command {
 	q := answers[query.Vulnerability]{
 		what: "show vulnerability",
 		ask: func(ctx context.Context, c *client.Client, args []string) (query.Vulnerability, error) {
-			return c.Vulnerability(ctx, strings.ToUpper(args[0]))
+			return wholeVulnerability(ctx, c, strings.ToUpper(args[0]))
 		},
 		about: func(v *query.Vulnerability) query.Meta { return v.Meta },
 		show:  printVulnerability,
@@ -28,6 +28,18 @@ func newVulnCommand() *cobra.Command {
 	}
 	cmd.AddCommand(q.command(&cobra.Command{Use: "show CVE", Short: "who has it, where it is fixed, when it is due", Args: cobra.ExactArgs(1)}))
 	return cmd
+}
+
+// wholeVulnerability follows the pages of a vulnerability's findings.
+func wholeVulnerability(ctx context.Context, c *client.Client, id string) (query.Vulnerability, error) {
+	v, err := c.Vulnerability(ctx, id)
+	for err == nil && v.Next != "" {
+		var more query.FindingList
+		more, err = c.Findings(ctx, query.Filter{Vulnerability: []string{id}, Limit: pageSize, After: v.Next})
+		v.Findings, v.Next = append(v.Findings, more.Findings...), more.Next
+	}
+	v.Count = len(v.Findings)
+	return v, err
 }
 
 func printVulnerability(w io.Writer, v *query.Vulnerability) {

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
 
+	"github.com/patchproof/patchproof/collector/finding"
 	"github.com/patchproof/patchproof/collector/store"
 )
 
@@ -124,20 +127,53 @@ func (s *Store) source(q store.FindingQuery) *bun.SelectQuery {
 		Where("f.leaf = (SELECT MAX(n.leaf) FROM finding_version AS n WHERE n.id = f.id AND n.leaf <= ?)", *q.AsOfLeaf)
 }
 
-// asked selects the bodies of findings that a query lets through.
+// asked selects the versions of findings that a query lets through.
 func (s *Store) asked(ctx context.Context, q store.FindingQuery) (*bun.SelectQuery, error) {
-	sel := s.source(q)
-	if q.AsOfLeaf == nil {
-		sel = sel.Join("JOIN finding_version AS v ON v.id = f.id AND v.leaf = f.leaf").ColumnExpr("v.body")
-	} else {
-		sel = sel.ColumnExpr("f.body")
-	}
-	return s.filter(ctx, sel, q)
+	return s.filter(ctx, s.source(q).ColumnExpr("f.id, f.leaf"), q)
+}
+
+// bodies reads versions of findings, in the order they are named: sorting names
+// costs little, sorting bodies does not.
+func (s *Store) bodies(ctx context.Context, versions []findingVersionRow) ([]finding.Finding, error) {
+	list := make([]finding.Finding, 0, len(versions))
+	err := batches(versions, rowsAtOnce, func(some []findingVersionRow) error {
+		ids, leaves := make([]string, len(some)), map[int64]struct{}{}
+		for i, v := range some {
+			ids[i] = v.ID
+			leaves[v.Leaf] = struct{}{}
+		}
+		var rows []findingVersionRow
+		err := s.reader.NewSelect().Model(&rows).Where("id IN (?)", bun.List(ids)).Where("leaf IN (?)", bun.List(slices.Collect(maps.Keys(leaves)))).Scan(ctx)
+		if err != nil {
+			return err
+		}
+		body := make(map[findingVersionRow]string, len(rows))
+		for _, r := range rows {
+			body[findingVersionRow{ID: r.ID, Leaf: r.Leaf}] = r.Body
+		}
+		for _, v := range some {
+			text, there := body[findingVersionRow{ID: v.ID, Leaf: v.Leaf}]
+			if !there {
+				return fmt.Errorf("finding %s as recorded under leaf %d: %w", v.ID, v.Leaf, store.ErrNotFound)
+			}
+			var f finding.Finding
+			if err := fromJSON(text, &f); err != nil {
+				return fmt.Errorf("finding %s: %w", v.ID, err)
+			}
+			list = append(list, f)
+		}
+		return nil
+	})
+	return list, err
 }
 
 func (s *Store) filter(ctx context.Context, sel *bun.SelectQuery, q store.FindingQuery) (*bun.SelectQuery, error) {
 	if q.OpenOnly || !q.OverdueAt.IsZero() || q.AwaitingFix || q.TargetBefore != "" {
 		sel = sel.Where("f.order_running = 0")
+	}
+	// None of these runs: they are at the end of the order, not all over it.
+	if len(q.State) > 0 && !slices.ContainsFunc(q.State, finding.State.Running) {
+		sel = sel.Where("f.order_running = 1")
 	}
 	if !q.OverdueAt.IsZero() {
 		sel = sel.Where("f.order_due <= ?", micros(q.OverdueAt))
@@ -277,7 +313,8 @@ func (s *Store) ofAssets(ctx context.Context, sel *bun.SelectQuery, q store.Find
 	if len(ids) <= few {
 		return within(sel, "f.asset", ids), nil
 	}
-	return sel.Where("EXISTS (SELECT 1 FROM asset AS a WHERE a.id = f.asset AND "+where+")", args...), nil
+	// Not the bare column: the order of urgency is gone through, not the assets.
+	return sel.Where("(f.asset || '') IN (SELECT a.id FROM asset AS a WHERE "+where+")", args...), nil
 }
 
 // assetConditions says a query in the columns of table asset, named a.

@@ -52,7 +52,15 @@ func (s *Store) ListFindings(ctx context.Context, q store.FindingQuery) ([]findi
 	if q.Limit > 0 {
 		sel = sel.Limit(int64(q.Limit))
 	}
-	return s.selectFindings(ctx, "list findings", sel)
+	var versions []findingVersionRow
+	if err := sel.Scan(ctx, &versions); err != nil {
+		return nil, fmt.Errorf("list findings: %w", err)
+	}
+	list, err := s.bodies(ctx, versions)
+	if err != nil {
+		return nil, fmt.Errorf("list findings: %w", err)
+	}
+	return list, nil
 }
 
 // Finding returns one finding.
