@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"iter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/patchproof/patchproof/collector/api"
+	"github.com/patchproof/patchproof/collector/client"
+	"github.com/patchproof/patchproof/collector/query"
 )
 
 func newApprovalCommand() *cobra.Command {
@@ -16,28 +20,16 @@ func newApprovalCommand() *cobra.Command {
 }
 
 func newApprovalListCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "list requests, pending ones first", Args: cobra.NoArgs}
-	conn := connectFlags(cmd)
-	out := outputFlag(cmd, "table", "json", "csv")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := conn.client()
-		if err != nil {
-			return err
-		}
-		list, err := c.Approvals(cmd.Context())
-		if err != nil {
-			return fmt.Errorf("list approvals: %w", err)
-		}
-		switch *out {
-		case "json":
-			return printJSON(cmd.OutOrStdout(), list)
-		case "csv":
-			return approvalTable(&list).csv(cmd.OutOrStdout())
-		}
-		approvalTable(&list).print(cmd.OutOrStdout())
-		return nil
+	q := answers[api.ApprovalList]{
+		what: "list approvals",
+		ask: func(ctx context.Context, c *client.Client, _ []string) (api.ApprovalList, error) {
+			return c.Approvals(ctx)
+		},
+		about: func(l *api.ApprovalList) query.Meta { return query.Meta{AsOf: l.AsOf, Count: l.Count} },
+		table: approvalTable,
+		items: func(l *api.ApprovalList) iter.Seq[any] { return each(l.Approvals) },
 	}
-	return cmd
+	return q.command(&cobra.Command{Use: "list", Short: "list requests, pending ones first", Args: cobra.NoArgs})
 }
 
 func approvalTable(l *api.ApprovalList) *table {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"strconv"
 	"strings"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/patchproof/patchproof/collector/client"
 	"github.com/patchproof/patchproof/collector/finding"
 	"github.com/patchproof/patchproof/collector/policy"
+	"github.com/patchproof/patchproof/collector/query"
 	"github.com/patchproof/patchproof/collector/standard"
 	"github.com/patchproof/patchproof/collector/store"
 )
@@ -145,28 +147,16 @@ func newPolicyShowCommand() *cobra.Command {
 }
 
 func newPolicyHistoryCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "history", Short: "list every policy that was applied, and when it is in force", Args: cobra.NoArgs}
-	conn := connectFlags(cmd)
-	out := outputFlag(cmd, "table", "json", "csv")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := conn.client()
-		if err != nil {
-			return err
-		}
-		list, err := c.Policies(cmd.Context())
-		if err != nil {
-			return fmt.Errorf("read policy history: %w", err)
-		}
-		switch *out {
-		case "json":
-			return printJSON(cmd.OutOrStdout(), list)
-		case "csv":
-			return policyTable(&list).csv(cmd.OutOrStdout())
-		}
-		policyTable(&list).print(cmd.OutOrStdout())
-		return nil
+	q := answers[api.PolicyList]{
+		what: "read policy history",
+		ask: func(ctx context.Context, c *client.Client, _ []string) (api.PolicyList, error) {
+			return c.Policies(ctx)
+		},
+		about: func(l *api.PolicyList) query.Meta { return query.Meta{AsOf: l.AsOf, Count: l.Count, Policy: l.InForce} },
+		table: policyTable,
+		items: func(l *api.PolicyList) iter.Seq[any] { return each(l.Policies) },
 	}
-	return cmd
+	return q.command(&cobra.Command{Use: "history", Short: "list every policy that was applied, and when it is in force", Args: cobra.NoArgs})
 }
 
 func policyTable(l *api.PolicyList) *table {

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"strconv"
 	"strings"
@@ -12,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/patchproof/patchproof/collector/api"
+	"github.com/patchproof/patchproof/collector/client"
+	"github.com/patchproof/patchproof/collector/query"
 )
 
 func newTokenCommand() *cobra.Command {
@@ -122,28 +126,14 @@ func parseLife(s string) (time.Duration, error) {
 }
 
 func newTokenListCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "list tokens, those that have ended too", Args: cobra.NoArgs}
-	conn := connectFlags(cmd)
-	out := outputFlag(cmd, "table", "json", "csv")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := conn.client()
-		if err != nil {
-			return err
-		}
-		list, err := c.Tokens(cmd.Context())
-		if err != nil {
-			return fmt.Errorf("list tokens: %w", err)
-		}
-		switch *out {
-		case "json":
-			return printJSON(cmd.OutOrStdout(), list)
-		case "csv":
-			return tokenTable(&list).csv(cmd.OutOrStdout())
-		}
-		tokenTable(&list).print(cmd.OutOrStdout())
-		return nil
+	q := answers[api.TokenList]{
+		what:  "list tokens",
+		ask:   func(ctx context.Context, c *client.Client, _ []string) (api.TokenList, error) { return c.Tokens(ctx) },
+		about: func(l *api.TokenList) query.Meta { return query.Meta{AsOf: l.AsOf, Count: l.Count} },
+		table: tokenTable,
+		items: func(l *api.TokenList) iter.Seq[any] { return each(l.Tokens) },
 	}
-	return cmd
+	return q.command(&cobra.Command{Use: "list", Short: "list tokens, those that have ended too", Args: cobra.NoArgs})
 }
 
 func tokenTable(l *api.TokenList) *table {
