@@ -23,7 +23,7 @@ import (
 func TestDpkgAgrees(t *testing.T) {
 	dpkg, err := exec.LookPath("dpkg")
 	if err != nil {
-		t.Skip("dpkg is not installed")
+		t.Fatal("dpkg is not installed: run make setup")
 	}
 	for _, p := range oraclePairs(t, schema.FormatDeb, 300) {
 		got, err := version.CompareDeb(p[0], p[1])
@@ -42,7 +42,7 @@ func TestDpkgAgrees(t *testing.T) {
 func TestRPMAgrees(t *testing.T) {
 	rpm, err := exec.LookPath("rpm")
 	if err != nil {
-		t.Skip("rpm is not installed")
+		t.Fatal("rpm is not installed: run make setup")
 	}
 	pairs := oraclePairs(t, schema.FormatRPM, 2000)
 	var lua strings.Builder
