@@ -328,7 +328,10 @@ func (a *Assessor) matchState(ctx context.Context, r store.Report) (step, error)
 	})
 	// A feed covers its release even when all it says there was withdrawn.
 	res.Covered = ix.covered
-	return step{report: r, packages: set, result: res, advisories: ix.all}, nil
+	return step{
+		report: r, packages: set, result: res, advisories: ix.all,
+		said: gather(res.Matches), installed: versionsOf(set),
+	}, nil
 }
 
 // indexFor returns the index of a release, rebuilt when its advisories changed.

@@ -82,7 +82,7 @@ func (f *fold) settle(newest step) {
 	if !f.refold {
 		return
 	}
-	said := gather(newest.result.Matches)
+	said := newest.said
 	for k, old := range f.latest {
 		switch cur := f.findings[k]; {
 		case cur == nil:

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/patchproof/patchproof/collector/advisory"
@@ -24,6 +25,10 @@ type step struct {
 	report   store.Report
 	packages []schema.Package
 	result   match.Result
+	// said is what result says of each finding.
+	said map[key]*evidenceFor
+	// installed gives the version by packageKey; made when first asked for.
+	installed func() map[packageKey]string
 	// until is the receipt of the next state, zero for the newest: what was learnt
 	// later was never true of this one.
 	until time.Time
@@ -31,6 +36,20 @@ type step struct {
 	// learnt now.
 	again      bool
 	advisories map[advisoryKey]*advisory.Advisory
+}
+
+type packageKey struct{ name, arch string }
+
+// versionsOf maps packages to their versions, once, when first asked.
+func versionsOf(packages []schema.Package) func() map[packageKey]string {
+	return sync.OnceValue(func() map[packageKey]string {
+		installed := make(map[packageKey]string, len(packages))
+		for i := range packages {
+			p := &packages[i]
+			installed[packageKey{p.Name, p.Arch}] = p.EVR()
+		}
+		return installed
+	})
 }
 
 // evidenceFor is what one state says of one key.
@@ -96,7 +115,7 @@ func newFold(as store.Asset, prev []finding.Finding, before *store.Report, windo
 
 // step folds one state in.
 func (f *fold) step(s step) {
-	said := gather(s.result.Matches)
+	said := s.said
 	f.matched = make(map[key][]*match.Match, len(said))
 	for k, e := range said {
 		if len(e.exposed) > 0 {
@@ -218,14 +237,10 @@ func closing(cur *finding.Finding, e *evidenceFor, s step, before *store.Report)
 
 // changesOn lists what changed on the host since the finding was last shown.
 func changesOn(cur *finding.Finding, s step, before *store.Report) []string {
-	installed := map[string]string{}
-	for i := range s.packages {
-		p := &s.packages[i]
-		installed[p.Name+"\x00"+p.Arch] = p.EVR()
-	}
+	installed := s.installed()
 	var changes []string
 	for _, c := range cur.Packages {
-		now, ok := installed[c.Package+"\x00"+c.Arch]
+		now, ok := installed[packageKey{c.Package, c.Arch}]
 		switch {
 		case !ok:
 			changes = append(changes, c.Package+" removed")
@@ -309,7 +324,7 @@ func comparison(m *match.Match) finding.Comparison {
 // undetermined lists what the newest state could not compare.
 func (f *fold) undetermined(s step) []finding.Undetermined {
 	var out []finding.Undetermined
-	for k, e := range gather(s.result.Matches) {
+	for k, e := range s.said {
 		for _, m := range e.undetermined {
 			out = append(out, finding.Undetermined{
 				Asset: f.asset, Vulnerability: k.vulnerability, Component: k.component, Comparison: comparison(m),
