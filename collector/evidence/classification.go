@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -92,6 +93,9 @@ func (r *run) classification(l store.Leaf) error {
 	}
 	for i := range list {
 		last := r.said.attributes[list[i].Asset]
+		if last.Attributes != list[i].Attributes {
+			r.said.setBy[list[i].Asset] = set{r.said.actor(b.By), l.At}
+		}
 		last.Attributes = list[i].Attributes
 		r.said.attributes[list[i].Asset] = last
 		r.said.classified[list[i].Asset] = &list[i]
@@ -103,6 +107,15 @@ func (r *run) classification(l store.Leaf) error {
 		return r.readImport(l, b)
 	}
 	return nil
+}
+
+// actor is whose act changed attributes: what follows from a report is the doing
+// of who put the rules in force.
+func (s *said) actor(by string) string {
+	if n := len(s.rules); by == "" && n > 0 {
+		by = s.rules[n-1].by
+	}
+	return cmp.Or(by, "collector")
 }
 
 type ruled struct {

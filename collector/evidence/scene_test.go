@@ -219,7 +219,7 @@ func (s *scene) assess(vulnerability string) {
 			ID: "R-" + m.Asset, Cause: finding.CauseClassification, Subject: m.Asset, What: "exposure <internet> to internal", RequestedBy: "cli", RequestedAt: now,
 		}
 		as = append(as, store.Assessment{
-			Mark: m, At: now, AssessedSequence: 1, Covered: true, Changed: []finding.Finding{f},
+			Mark: m, At: now, AssessedSequence: s.hosts[m.Asset].sequence, Covered: true, Changed: []finding.Finding{f},
 			Classification: ask.ID, Requests: []store.Approval{ask},
 		})
 	}

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/patchproof/patchproof/collector/classify"
 	"github.com/patchproof/patchproof/collector/store"
@@ -25,6 +28,16 @@ type said struct {
 	approvals  map[string]ApprovalBody // the last decision on each request
 	// transport holds the transport keys an asset's reports name.
 	transport map[string][]string
+	// trusted are the keys that were trusted, in order of leaves; setBy says of each
+	// asset who set its attributes, and when.
+	trusted []store.TrustedKey
+	setBy   map[string]set
+}
+
+// set is an act that set an asset's attributes.
+type set struct {
+	by string
+	at time.Time
 }
 
 type epochLeaf struct {
@@ -37,7 +50,7 @@ func newSaid() said {
 		approvals: map[string]ApprovalBody{},
 		keys:      map[string]string{}, attributes: map[string]AttributesBody{}, tokens: map[string]store.Token{}, policies: map[int64]store.PolicyRecord{},
 		transport: map[string][]string{}, declared: map[string]classify.Declared{}, classified: map[string]*store.Classification{},
-		listed: map[[2]string]classify.Listed{},
+		listed: map[[2]string]classify.Listed{}, setBy: map[string]set{},
 	}
 }
 
@@ -62,6 +75,8 @@ func (s *said) read(l store.Leaf, r *run) error {
 			return err
 		}
 		s.keys[b.Key] = b.Asset
+		s.trusted = append(s.trusted, store.TrustedKey{Key: b.Key, Asset: b.Asset, TrustedAt: l.At, Leaf: l.Index})
+		s.setBy[b.Asset] = set{b.By, l.At}
 		s.attributes[b.Asset] = AttributesBody{Asset: b.Asset, Name: b.Name, Attributes: b.Attributes}
 		s.declared[b.Asset] = classify.Declared{Attributes: b.Attributes, At: l.At}
 		if b.Declared != nil {
@@ -73,6 +88,7 @@ func (s *said) read(l store.Leaf, r *run) error {
 			return err
 		}
 		s.attributes[b.Asset] = b
+		s.setBy[b.Asset] = set{b.By, l.At}
 		s.declared[b.Asset] = classify.Declared{Attributes: b.Attributes, At: l.At}
 		delete(s.classified, b.Asset)
 	case KindToken:
@@ -136,6 +152,15 @@ func (r *run) checkAsset(a store.Asset, states []store.Report) error {
 	if last.Name != a.Name || last.Attributes != a.Attributes {
 		r.problem(where, "its name or attributes are not those that were last recorded")
 	}
+	if by := r.said.setBy[a.ID]; by.by != a.AttributesBy || !by.at.Equal(a.AttributesAt) {
+		// Assets from before the store kept who set their attributes say nothing.
+		if a.AttributesBy != "" || a.AttributesAt.UnixMicro() != 0 {
+			r.problem(where, "its attributes were not set by %q at %s", a.AttributesBy, a.AttributesAt.Format(time.RFC3339))
+		}
+	}
+	if i := slices.IndexFunc(r.said.trusted, func(k store.TrustedKey) bool { return k.Asset == a.ID }); i >= 0 && !r.said.trusted[i].TrustedAt.Equal(a.TrustedAt) {
+		r.problem(where, "it was not trusted at %s", a.TrustedAt.Format(time.RFC3339))
+	}
 	if a.TransportKey != "" && !slices.Contains(r.said.transport[a.ID], a.TransportKey) {
 		r.problem(where, "none of its reports names its transport key %s", a.TransportKey)
 	}
@@ -167,7 +192,7 @@ func (r *run) acts() error {
 	for id := range r.said.attributes {
 		r.problem("host "+id, "it was trusted and has no row: it was removed")
 	}
-	for _, step := range []func() error{r.checkPolicies, r.checkTokens, r.checkApprovals, r.checkClassifications, r.checkFindings, r.checkAdvisories} {
+	for _, step := range []func() error{r.checkPolicies, r.checkTokens, r.checkApprovals, r.checkClassifications, r.checkKeys, r.checkFindings, r.checkAdvisories, r.checkDerived} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -212,4 +237,35 @@ func (r *run) checkFindings() error {
 func (r *run) checkAdvisories() error {
 	err := r.Store.CheckAdvisories(r.ctx, func(feed, id, what string) { r.problem("advisory "+id+" of "+feed, "%s", what) })
 	return r.fault("advisories", err)
+}
+
+// checkKeys holds the keys that are trusted against the leaves that trusted them.
+func (r *run) checkKeys() error {
+	keys, err := r.Store.TrustedKeys(r.ctx)
+	if err != nil {
+		return r.fault("trusted keys", err)
+	}
+	for _, k := range keys {
+		if !slices.Contains(r.said.trusted, k) {
+			r.problem("key "+k.Key, "no leaf says that it was trusted so for host %s", k.Asset)
+		}
+	}
+	if len(keys) != len(r.said.trusted) {
+		r.problem("trusted keys", "%d are held, %d were trusted", len(keys), len(r.said.trusted))
+	}
+	return nil
+}
+
+// checkDerived recomputes what is kept twice, and counts the stored tree hashes:
+// those that the leaves make were held against them one by one.
+func (r *run) checkDerived() error {
+	n, err := r.Store.HashCount(r.ctx)
+	if err != nil {
+		return r.fault("tree hashes", err)
+	}
+	if want := tlog.StoredHashCount(r.Covered); n != want {
+		r.problem("tree hashes", "%d are stored, the %d leaves under checkpoints have %d", n, r.Covered, want)
+	}
+	err = r.Store.CheckDerived(r.ctx, func(where, what string) { r.problem(where, "%s", what) })
+	return r.fault("derived tables", err)
 }

@@ -294,22 +294,17 @@ func TestVerifyDetectsEveryDeletedRow(t *testing.T) {
 	}
 }
 
-// TestVerifyDetectsACutEnd removes the end of the log whole: leaves, their
-// hashes, their facts and their checkpoint. Only the head file knows.
+// TestVerifyDetectsACutEnd removes the end of the log whole, with everything that
+// followed from it, as an older copy of the database does. Only the head file
+// knows.
 func TestVerifyDetectsACutEnd(t *testing.T) {
 	t.Parallel()
 	s := whole(t)
-	before := must[store.Checkpoint](t)(s.store.LastCheckpoint(t.Context())).Size
-	s.exec("CREATE TABLE kept AS SELECT * FROM asset")
+	before := s.backup()
 	s.rounds(1)
 	s.assess("CVE-2026-3")
 	s.integrate(s.log())
-	s.exec("DELETE FROM checkpoint WHERE size > ?", before)
-	s.exec("DELETE FROM finding_version WHERE leaf >= ?", before)
-	s.exec("DELETE FROM finding WHERE leaf >= ?", before)
-	s.exec("DELETE FROM report WHERE leaf >= ?", before)
-	s.exec("DELETE FROM leaf WHERE idx >= ?", before)
-	s.exec("UPDATE asset SET head = (SELECT kept.head FROM kept WHERE kept.id = asset.id)")
+	s.restore(before)
 	r := must[evidence.Report](t)(evidence.Verify(t.Context(), s.store, s.keys.LogVerifier))
 	if !r.OK {
 		t.Fatalf("the cut was not clean:\n%s", r.Summary())

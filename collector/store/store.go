@@ -48,6 +48,7 @@ type Store interface {
 	Policies
 	Classifications
 	Approvals
+	Audit
 	// View calls f with the store as it stands now: whatever is written meanwhile,
 	// all that f reads is of one moment. f must not write, nor keep what it was given.
 	View(ctx context.Context, f func(Store) error) error
