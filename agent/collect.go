@@ -2,9 +2,11 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/patchproof/patchproof/agent/identity"
 	"github.com/patchproof/patchproof/agent/spool"
 )
 
@@ -16,7 +18,8 @@ const (
 )
 
 // Collect makes a report at once and then every interval, a tenth more or less
-// so that a fleet that started together does not report together.
+// so that a fleet that started together does not report together. It ends with
+// identity.ErrAnotherMachine when the machine is no longer the one the keys are for.
 func (a *Agent) Collect(ctx context.Context) error {
 	failures, prompts := 0, 0
 	for {
@@ -26,6 +29,9 @@ func (a *Agent) Collect(ctx context.Context) error {
 		} else {
 			if ctx.Err() != nil {
 				return nil
+			}
+			if errors.Is(err, identity.ErrAnotherMachine) {
+				return err // only a new start makes keys for this one
 			}
 			next = upTo(doubled(firstRetry, failures, a.Interval))
 			failures++
@@ -86,6 +92,11 @@ func (a *Agent) CollectOnce(ctx context.Context) (spool.Entry, error) {
 	if err != nil {
 		return spool.Entry{}, fmt.Errorf("collect: %w", err)
 	}
+	gaps, err := a.Identity.Check(report.Machine())
+	if err != nil {
+		return spool.Entry{}, fmt.Errorf("collect: %w", err)
+	}
+	report.Gaps = append(gaps, report.Gaps...)
 	report.TransportKey = a.Identity.TransportKey
 	entry, err := a.Spool.Append(report, a.Identity.Evidence)
 	if err != nil {

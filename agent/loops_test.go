@@ -114,7 +114,12 @@ type host struct {
 	mu    sync.Mutex
 	scans []time.Time
 	fail  error
+	// machineID is what scans find.
+	machineID string
 }
+
+// machine is where these agents run.
+var machine = schema.Machine{MachineID: "3d1219c7c4c5404aaa1f6d2a48adfda4"}
 
 func (h *host) failing(err error) {
 	h.mu.Lock()
@@ -124,8 +129,8 @@ func (h *host) failing(err error) {
 
 func newHost(t *testing.T, road agent.Road, key ed25519.PublicKey, change func(*agent.Options)) *host {
 	t.Helper()
-	h := &host{dir: filepath.Join(t.TempDir(), "state")}
-	id, err := identity.Open(h.dir)
+	h := &host{dir: filepath.Join(t.TempDir(), "state"), machineID: machine.MachineID}
+	id, err := identity.Open(h.dir, machine, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +164,7 @@ func (h *host) scan(context.Context) (*schema.Report, error) {
 		return nil, err
 	}
 	return &schema.Report{
-		CollectedAt: time.Now(), Agent: schema.Agent{Version: "test"},
+		CollectedAt: time.Now(), Agent: schema.Agent{Version: "test"}, Host: schema.Host{MachineID: h.machineID},
 		Parts:  []schema.Part{schema.NewPart(schema.PartPackages, text)},
 		Bodies: map[string]string{schema.PartPackages: text},
 	}, nil
@@ -467,5 +472,53 @@ func TestSendNeedsAPinnedKey(t *testing.T) {
 	h := newHost(t, f, nil, nil)
 	if err := h.Run(t.Context()); !errors.Is(err, agent.ErrNoReceiptKey) {
 		t.Errorf("error %v, want ErrNoReceiptKey", err)
+	}
+}
+
+// TestEndsOnAnotherMachine: a machine that was copied while the agent ran is not
+// the one the keys are for, and nothing more is signed there.
+func TestEndsOnAnotherMachine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFar(accept)
+		h := newHost(t, f, public(f.key), nil)
+		ended := make(chan error, 1)
+		go func() { ended <- h.Run(t.Context()) }()
+		synctest.Wait()
+		h.mu.Lock()
+		h.machineID = "ffffffffffffffffffffffffffffffff"
+		h.mu.Unlock()
+		if err := <-ended; !errors.Is(err, identity.ErrAnotherMachine) {
+			t.Fatalf("the loops ended with %v, want ErrAnotherMachine", err)
+		}
+		if n := len(f.deliveries()); n != 1 {
+			t.Errorf("%d reports were sent, want the one of the machine itself", n)
+		}
+	})
+}
+
+// TestTellsWhenTheMachineIsUnknown: keys whose machine cannot be told are used,
+// and each report says so.
+func TestTellsWhenTheMachineIsUnknown(t *testing.T) {
+	f := newFar(accept)
+	h := newHost(t, f, public(f.key), nil)
+	h.machineID = ""
+	entry, err := h.CollectOnce(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := h.Spool.Load(entry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := envelope.Open(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := o.Report()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Gaps) != 1 || r.Gaps[0].Extractor != identity.Extractor || r.Gaps[0].Kind != schema.GapUnreadable {
+		t.Errorf("gaps %+v, want one by %s", r.Gaps, identity.Extractor)
 	}
 }

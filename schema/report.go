@@ -53,10 +53,13 @@ type Agent struct {
 
 // Host holds facts of the machine, each a claim by the host.
 type Host struct {
-	Hostname       string   `json:"hostname"`
-	Arch           string   `json:"arch"` // as the kernel says: x86_64, aarch64
-	MachineID      string   `json:"machine_id,omitempty"`
-	ProductUUID    string   `json:"product_uuid,omitempty"`
+	Hostname    string `json:"hostname"`
+	Arch        string `json:"arch"` // as the kernel says: x86_64, aarch64
+	MachineID   string `json:"machine_id,omitempty"`
+	ProductUUID string `json:"product_uuid,omitempty"`
+	// InstanceID is what cloud-init's files call this instance. What the metadata
+	// service says is in Cloud.
+	InstanceID     string   `json:"instance_id,omitempty"`
 	ProductVendor  string   `json:"product_vendor,omitempty"`
 	ProductName    string   `json:"product_name,omitempty"`
 	CPUs           int      `json:"cpus,omitempty"`

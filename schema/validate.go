@@ -129,6 +129,7 @@ func textsOf(r *Report) []text {
 		{field: "host.arch", value: &r.Host.Arch, max: maxName},
 		{field: "host.machine_id", value: &r.Host.MachineID, max: maxName},
 		{field: "host.product_uuid", value: &r.Host.ProductUUID, max: maxName},
+		{field: "host.instance_id", value: &r.Host.InstanceID, max: maxName},
 		{field: "host.product_vendor", value: &r.Host.ProductVendor, max: maxText},
 		{field: "host.product_name", value: &r.Host.ProductName, max: maxText},
 		{field: "host.virtualization", value: &r.Host.Virtualization, max: maxName},

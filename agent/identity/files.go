@@ -85,7 +85,7 @@ const (
 // directory: two collectors would fork the chain, two senders would race. The
 // lock ends with the process.
 func Hold(dir string, role Role) (io.Closer, error) {
-	path := filepath.Join(dir, string(role)+".lock")
+	path := filepath.Join(dir, string(role)+lockExt)
 	lock, err := durable.TryLock(path)
 	if errors.Is(err, durable.ErrLocked) {
 		fault := fmt.Sprintf("another agent already runs `%s` here", role)

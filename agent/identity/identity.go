@@ -7,10 +7,13 @@
 //
 // Invariants:
 //   - both keys are made once, at first start, each written whole or not at
-//     all, and never replaced by this package: a key that cannot be read is an
-//     error, not a reason to make another;
+//     all, and never replaced on the machine they were made on: a key that cannot
+//     be read is an error, not a reason to make another;
 //   - a key file is a regular file of ours (or root's) that nobody else can
 //     read; the directory is one nobody else can write; symlinks are refused;
+//   - keys belong to the machine they were made on (schema.Machine.Like says which
+//     that is). On another one they are archived with all they signed, never
+//     deleted, and others are made;
 //   - one process collects and one sends for a state directory, see Hold.
 package identity
 
@@ -24,6 +27,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/nats-io/nkeys"
 
@@ -35,7 +39,9 @@ import (
 const (
 	EvidenceFile  = "evidence.key"
 	TransportFile = "transport.key"
-	keysLock      = "keys.lock"
+	BindingFile   = "machine.json"
+	lockExt       = ".lock"
+	keysLock      = "keys" + lockExt
 )
 
 // maxKeyFile bounds what is read as a key; ours are 119 and 59 bytes.
@@ -68,6 +74,12 @@ type Identity struct {
 	Transport nkeys.KeyPair
 	// TransportKey is the public transport key (U...).
 	TransportKey string
+	// Binding is the machine the keys are for; zero for keys that an agent made
+	// which knew of none, until the next Open.
+	Binding Binding
+	// Archived is where Open has put the keys of another machine, empty when there
+	// were none.
+	Archived string
 }
 
 // Public returns the public evidence key.
@@ -81,8 +93,9 @@ func (id *Identity) KeyID() string { return schema.KeyID(id.Public()) }
 // Fingerprint returns what a person compares before trusting this host.
 func (id *Identity) Fingerprint() string { return schema.Fingerprint(id.Public()) }
 
-// Open reads the keys in dir and makes the directory and the keys at first start.
-func Open(dir string) (*Identity, error) {
+// Open reads the keys in dir. It makes the directory and the keys at first start,
+// bound to this machine, and when those that are there belong to another one.
+func Open(dir string, here schema.Machine, now time.Time) (*Identity, error) {
 	if err := makeDir(dir); err != nil {
 		return nil, fmt.Errorf("open identity: %w", err)
 	}
@@ -94,10 +107,22 @@ func Open(dir string) (*Identity, error) {
 	if err := durable.RemoveTemps(dir); err != nil {
 		return nil, fmt.Errorf("open identity: %w", err)
 	}
+	archived, err := archiveForeign(dir, here, now)
+	if err != nil {
+		return nil, fmt.Errorf("open identity: %w", err)
+	}
+	// Bound first: keys without a binding would be anybody's after a crash.
+	if err := bind(dir, here, now); err != nil {
+		return nil, fmt.Errorf("open identity: %w", err)
+	}
 	if err := createMissing(dir); err != nil {
 		return nil, fmt.Errorf("open identity: %w", err)
 	}
-	return load(dir)
+	id, err := load(dir)
+	if err == nil {
+		id.Archived = archived
+	}
+	return id, err
 }
 
 // Load reads the keys in dir and makes nothing; ErrNone before the first start.
@@ -123,7 +148,11 @@ func load(dir string) (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read transport key: %w", err)
 	}
-	return &Identity{Dir: dir, Evidence: evidence, Transport: transport, TransportKey: public}, nil
+	binding, err := readBinding(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return &Identity{Dir: dir, Evidence: evidence, Transport: transport, TransportKey: public, Binding: binding}, nil
 }
 
 func createMissing(dir string) error {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nkeys"
 
@@ -15,9 +16,16 @@ import (
 	"github.com/patchproof/patchproof/schema"
 )
 
+// here is the machine the tests run on, unless they move.
+var here = schema.Machine{Instance: "ec2/i-0123456789abcdef0", ProductUUID: "ec2a1b2c-0000-0000-0000-000000000001", MachineID: strings.Repeat("5a", 16)}
+
+var now = time.Date(2026, 11, 22, 3, 4, 5, 0, time.UTC)
+
+func open(dir string) (*identity.Identity, error) { return identity.Open(dir, here, now) }
+
 func TestFirstStartMakesTwoKeys(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
-	first, err := identity.Open(dir)
+	first, err := open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +41,7 @@ func TestFirstStartMakesTwoKeys(t *testing.T) {
 	if raw, err := nkeys.Decode(nkeys.PrefixByteUser, []byte(first.TransportKey)); err != nil || string(raw) == string(first.Public()) {
 		t.Errorf("the two keys are not two (%v)", err)
 	}
-	again, err := identity.Open(dir)
+	again, err := open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +62,7 @@ func TestFirstStartsAtOnceAgree(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range ids {
 		group.Go(func() {
-			id, err := identity.Open(dir)
+			id, err := open(dir)
 			if err != nil {
 				t.Error(err)
 				return
@@ -72,7 +80,7 @@ func TestFirstStartsAtOnceAgree(t *testing.T) {
 
 func TestHalfFirstStartIsFinished(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
-	first, err := identity.Open(dir)
+	first, err := open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +93,7 @@ func TestHalfFirstStartIsFinished(t *testing.T) {
 	if _, err := identity.Load(dir); !errors.Is(err, identity.ErrNone) {
 		t.Errorf("load: %v, want ErrNone", err)
 	}
-	second, err := identity.Open(dir)
+	second, err := open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,13 +130,13 @@ func TestRefusals(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "state")
-			if _, err := identity.Open(dir); err != nil {
+			if _, err := open(dir); err != nil {
 				t.Fatal(err)
 			}
 			if err := test.damage(dir); err != nil {
 				t.Fatal(err)
 			}
-			for _, open := range []func(string) (*identity.Identity, error){identity.Open, identity.Load} {
+			for _, open := range []func(string) (*identity.Identity, error){open, identity.Load} {
 				_, err := open(dir)
 				fault, ok := errors.AsType[*identity.Error](err)
 				if !ok || !strings.Contains(err.Error(), test.want) || fault.Hint == "" || fault.Path == "" {

@@ -75,6 +75,35 @@ func Run(ctx context.Context, o Options) (*schema.Report, []schema.Package, erro
 	return &s.report, s.packages, nil
 }
 
+// Machine returns what tells the machine at o.Root from another. The gaps say
+// what of it could not be read. Only Root, IMDS and IMDSEndpoint of o matter.
+func Machine(ctx context.Context, o Options) (schema.Machine, []schema.Gap, error) {
+	root, err := rootfs.Open(o.Root)
+	if err != nil {
+		return schema.Machine{}, nil, err
+	}
+	defer func() { _ = root.Close() }()
+	h, gaps := host.Machine(root)
+	said := schema.Report{Host: h}
+	if endpoint := o.metadata(root); endpoint != "" {
+		id, more := imds.InstanceID(ctx, endpoint)
+		said.Cloud = &schema.Cloud{Provider: imds.Provider, InstanceID: id}
+		gaps = append(gaps, more...)
+	}
+	return said.Machine(), gaps, nil
+}
+
+// metadata returns the address of the metadata service to ask, empty for none.
+func (o Options) metadata(root fs.FS) string {
+	switch {
+	case !o.IMDS || o.IMDSEndpoint == "" && !imds.OnEC2(root):
+		return ""
+	case o.IMDSEndpoint == "":
+		return imds.Endpoint
+	}
+	return o.IMDSEndpoint
+}
+
 // isLive tells the running system's root from an image's.
 func isLive(dir string) bool {
 	abs, err := filepath.Abs(dir)
@@ -213,12 +242,9 @@ func (s *scan) readRunning(ctx context.Context) {
 }
 
 func (s *scan) readCloud(ctx context.Context) {
-	endpoint := s.options.IMDSEndpoint
-	if !s.options.IMDS || (endpoint == "" && !imds.OnEC2(s.root)) {
-		return
-	}
+	endpoint := s.options.metadata(s.root)
 	if endpoint == "" {
-		endpoint = imds.Endpoint
+		return
 	}
 	cloud, gaps := imds.Fetch(ctx, endpoint)
 	s.report.Cloud = cloud

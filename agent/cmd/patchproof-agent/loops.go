@@ -125,7 +125,8 @@ func (c *command) withAgent(
 	if err != nil {
 		return err
 	}
-	id, err := identity.Open(settings.StateDir)
+	log := c.logger(level)
+	id, err := openIdentity(ctx, settings, log)
 	if err != nil {
 		return err
 	}
@@ -136,7 +137,6 @@ func (c *command) withAgent(
 		}
 		defer func(held io.Closer) { _ = held.Close() }(held)
 	}
-	log := c.logger(level)
 	a, err := wire(settings, id, log)
 	if err != nil {
 		return err
@@ -144,6 +144,23 @@ func (c *command) withAgent(
 	log.Info("agent started", "version", buildVersion(), "fingerprint", id.Fingerprint(), "state_dir", settings.StateDir)
 	defer log.Info("agent stopped")
 	return work(ctx, a)
+}
+
+// openIdentity opens this machine's keys. Those of another machine, from which
+// this one was made, are archived, and this one must be trusted anew.
+func openIdentity(ctx context.Context, settings config.Config, log *slog.Logger) (*identity.Identity, error) {
+	here, gaps, err := scan.Machine(ctx, scanOptions(settings, "/", ""))
+	if err != nil {
+		return nil, fmt.Errorf("tell which machine this is: %w", err)
+	}
+	for _, g := range gaps { // reports bear them too
+		log.Debug("fact of the machine unreadable", "path", g.Path, "err", g.Detail)
+	}
+	id, err := identity.Open(settings.StateDir, here, time.Now())
+	if err == nil && id.Archived != "" {
+		log.Warn("another machine's keys archived, new keys made", "archive", id.Archived, "machine", here.String(), "fingerprint", id.Fingerprint())
+	}
+	return id, err
 }
 
 func wire(settings config.Config, id *identity.Identity, log *slog.Logger) (*agent.Agent, error) {

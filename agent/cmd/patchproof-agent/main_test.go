@@ -8,6 +8,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,13 +48,33 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits,
-			"trust": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Value("collector").(*collector).trust(true) },
+			"exits":    exits,
+			"instance": instance,
+			"trust":    func(ts *testscript.TestScript, _ bool, _ []string) { ts.Value("collector").(*collector).trust(true) },
 			"chmod0644": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(os.Chmod(ts.MkAbs(args[0]), 0o644))
 			},
 		},
 	})
+}
+
+// instance sets up a metadata service of an instance: instance ID.
+func instance(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: instance ID")
+	}
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/latest/api/token":
+			_, _ = w.Write([]byte("token"))
+		case "/latest/dynamic/instance-identity/document":
+			_, _ = fmt.Fprintf(w, `{"instanceId":%q}`, args[0])
+		default:
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	ts.Defer(service.Close)
+	ts.Setenv("PATCHPROOF_AGENT_IMDS_ENDPOINT", service.URL)
 }
 
 // exits runs the agent and expects an exit code: exits CODE [ARGUMENT...].

@@ -22,6 +22,11 @@ type statusDocument struct {
 	TransportKey string `json:"transport_key"`
 	StateDir     string `json:"state_dir"`
 	Server       string `json:"server"`
+	// Machine is what the keys are bound to, since BoundAt.
+	Machine *schema.Machine `json:"machine,omitempty"`
+	BoundAt *time.Time      `json:"bound_at,omitempty"`
+	// Archived is where the identities of other machines are kept.
+	Archived []string `json:"archived,omitempty"`
 	// ReceiptKey is the pinned key, empty when none is.
 	ReceiptKey string      `json:"receipt_key"`
 	Spool      spoolStatus `json:"spool"`
@@ -71,7 +76,11 @@ func (c *command) printStatus(cmd *cobra.Command) error {
 	if err != nil && !errors.Is(err, spool.ErrNone) {
 		return err
 	}
-	doc := describe(settings, id, kept)
+	archived, err := id.Archives()
+	if err != nil {
+		return err
+	}
+	doc := describe(settings, id, archived, kept)
 	if format == formatJSON {
 		return printJSON(c.stdout, doc)
 	}
@@ -82,8 +91,8 @@ func (c *command) printStatus(cmd *cobra.Command) error {
 	return nil
 }
 
-func describe(settings config.Config, id *identity.Identity, st spool.Status) statusDocument {
-	return statusDocument{
+func describe(settings config.Config, id *identity.Identity, archived []string, st spool.Status) statusDocument {
+	d := statusDocument{
 		Fingerprint: id.Fingerprint(), KeyID: id.KeyID(), TransportKey: id.TransportKey,
 		StateDir: settings.StateDir, Server: settings.Server, ReceiptKey: settings.ReceiptKey,
 		Spool: spoolStatus{
@@ -91,7 +100,12 @@ func describe(settings config.Config, id *identity.Identity, st spool.Status) st
 			LastReceipt: st.LastAccepted, LastRejected: st.LastRejected, Counts: st.Counts,
 			WantsReport: st.WantsReport, KeptRejected: st.Rejected, KeptCorrupt: st.Corrupt, Fault: st.Fault,
 		},
+		Archived: archived,
 	}
+	if b := id.Binding; !b.BoundAt.IsZero() {
+		d.Machine, d.BoundAt = &b.Machine, &b.BoundAt
+	}
+	return d
 }
 
 func statusText(d statusDocument) string {
@@ -102,6 +116,14 @@ func statusText(d statusDocument) string {
 	line("fingerprint", "%s", d.Fingerprint)
 	line("key id", "%s", d.KeyID)
 	line("transport key", "%s", d.TransportKey)
+	if d.Machine == nil {
+		line("machine", "bound at the next start")
+	} else {
+		line("machine", "%s", d.Machine)
+	}
+	for _, place := range d.Archived {
+		line("archived", "%s", place)
+	}
 	line("state dir", "%s", d.StateDir)
 	line("server", "%s", d.Server)
 	line("receipt key", "%s", firstOf(d.ReceiptKey, "none pinned"))

@@ -28,6 +28,11 @@ const Extractor = "host"
 
 const dmi = "sys/class/dmi/id/"
 
+// instanceID is where cloud-init writes, in each boot, what this instance is
+// called. Its file in /var/lib/cloud outlives the boot and may be another
+// machine's, from which an image was made.
+const instanceID = "run/cloud-init/.instance-id"
+
 // Named reads what any root file system says of its host: its name and its
 // machine id.
 func Named(root fs.FS) (schema.Host, []schema.Gap) {
@@ -39,21 +44,33 @@ func Named(root fs.FS) (schema.Host, []schema.Gap) {
 // Running reads the facts of the running system, whose root this must be.
 func Running(root fs.FS) (schema.Host, []schema.Gap) {
 	var r reader
-	h := schema.Host{
-		Hostname:      r.word(root, "proc/sys/kernel/hostname"),
-		Arch:          r.arch(root),
-		MachineID:     r.machineID(root),
-		ProductUUID:   strings.ToLower(r.word(root, dmi+"product_uuid")),
-		ProductVendor: r.word(root, dmi+"sys_vendor"),
-		ProductName:   r.word(root, dmi+"product_name"),
-	}
+	h := r.machine(root)
+	h.Hostname = r.word(root, "proc/sys/kernel/hostname")
+	h.Arch = r.arch(root)
+	h.ProductVendor = r.word(root, dmi+"sys_vendor")
+	h.ProductName = r.word(root, dmi+"product_name")
 	r.hardware(&h)
 	h.Addresses = r.addresses()
 	return h, r.gaps
 }
 
+// Machine reads what tells this machine from another, but for what a metadata
+// service says.
+func Machine(root fs.FS) (schema.Host, []schema.Gap) {
+	var r reader
+	return r.machine(root), r.gaps
+}
+
 // reader gathers gaps.
 type reader struct{ gaps []schema.Gap }
+
+func (r *reader) machine(root fs.FS) schema.Host {
+	return schema.Host{
+		MachineID:   r.machineID(root),
+		ProductUUID: strings.ToLower(r.word(root, dmi+"product_uuid")),
+		InstanceID:  r.word(root, instanceID),
+	}
+}
 
 func (r *reader) gap(kind, name, detail string) {
 	if name != "" {

@@ -107,3 +107,26 @@ func TestRunningHere(t *testing.T) {
 		t.Errorf("addresses %v are not in order", h.Addresses)
 	}
 }
+
+func TestMachine(t *testing.T) {
+	root := fstest.MapFS{
+		"sys/class/dmi/id/product_uuid": file("EC2A1B2C-0000-0000-0000-000000000001\n"),
+		"etc/machine-id":                file(id + "\n"),
+		"run/cloud-init/.instance-id":   file("i-0123456789abcdef0\n"),
+		// Left by the machine that the image was made from.
+		"var/lib/cloud/data/instance-id": file("i-0fedcba9876543210\n"),
+	}
+	want := schema.Host{MachineID: id, ProductUUID: "ec2a1b2c-0000-0000-0000-000000000001", InstanceID: "i-0123456789abcdef0"}
+	if got, gaps := host.Machine(root); cmp.Diff(want, got) != "" || len(gaps) > 0 {
+		t.Errorf("%+v, %v; want %+v", got, gaps, want)
+	}
+	want.ProductUUID = ""
+	got, gaps := host.Machine(unreadable{root, "sys/class/dmi/id/product_uuid"})
+	if cmp.Diff(want, got) != "" || len(gaps) != 1 || gaps[0].Kind != schema.GapUnreadable || gaps[0].Path != "/sys/class/dmi/id/product_uuid" {
+		t.Errorf("%+v, gaps %+v; want a gap for the UUID", got, gaps)
+	}
+	delete(root, "run/cloud-init/.instance-id")
+	if got, _ := host.Machine(root); got.InstanceID != "" {
+		t.Errorf("instance %q was taken from a file that outlives the machine", got.InstanceID)
+	}
+}

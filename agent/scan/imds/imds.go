@@ -33,6 +33,9 @@ const Extractor = "imds"
 // Endpoint is the service's link-local address, which every instance has.
 const Endpoint = "http://169.254.169.254"
 
+// Provider is whose service this is, as reports name it.
+const Provider = "aws"
+
 // Bounds of one round of questions.
 const (
 	Timeout     = time.Second
@@ -85,6 +88,22 @@ func Fetch(ctx context.Context, endpoint string) (*schema.Cloud, []schema.Gap) {
 		return nil, []schema.Gap{gap("/latest/api/token", err)}
 	}
 	return c.fetch(ctx)
+}
+
+// InstanceID asks the service at endpoint for the instance's id alone.
+func InstanceID(ctx context.Context, endpoint string) (string, []schema.Gap) {
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	defer cancel()
+	c := newClient(endpoint)
+	defer c.http.CloseIdleConnections()
+	if err := c.authorize(ctx); err != nil {
+		return "", []schema.Gap{gap("/latest/api/token", err)}
+	}
+	d, _, err := c.document(ctx)
+	if err != nil {
+		return "", []schema.Gap{gap(identityDocument, err)}
+	}
+	return d.InstanceID, nil
 }
 
 func gap(path string, err error) schema.Gap {
@@ -171,18 +190,26 @@ type document struct {
 	ImageID          string `json:"imageId"`
 }
 
-func (c *client) fetch(ctx context.Context) (*schema.Cloud, []schema.Gap) {
-	const path = "/latest/dynamic/instance-identity/document"
-	raw, err := c.get(ctx, path, maxDocument)
-	if err != nil {
-		return nil, []schema.Gap{gap(path, err)}
+const identityDocument = "/latest/dynamic/instance-identity/document"
+
+// document returns the identity document, read and as served.
+func (c *client) document(ctx context.Context) (d document, raw string, err error) {
+	if raw, err = c.get(ctx, identityDocument, maxDocument); err != nil {
+		return document{}, "", err
 	}
-	var d document
 	if err := json.Unmarshal([]byte(raw), &d); err != nil {
-		return nil, []schema.Gap{gap(path, fmt.Errorf("read the identity document: %w", err))}
+		return document{}, "", fmt.Errorf("read the identity document: %w", err)
+	}
+	return d, raw, nil
+}
+
+func (c *client) fetch(ctx context.Context) (*schema.Cloud, []schema.Gap) {
+	d, raw, err := c.document(ctx)
+	if err != nil {
+		return nil, []schema.Gap{gap(identityDocument, err)}
 	}
 	cloud := &schema.Cloud{
-		Provider: "aws", AccountID: d.AccountID, Region: d.Region, AvailabilityZone: d.AvailabilityZone,
+		Provider: Provider, AccountID: d.AccountID, Region: d.Region, AvailabilityZone: d.AvailabilityZone,
 		InstanceID: d.InstanceID, InstanceType: d.InstanceType, ImageID: d.ImageID, IdentityDocument: raw,
 	}
 	var gaps []schema.Gap
