@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/patchproof/patchproof/collector/trust"
 )
 
 // Endpoints say where a running collector serves. They lie in the data
@@ -31,6 +33,7 @@ const (
 	databaseFile = "collector.db"
 	headFile     = "log-head"
 	brokerDir    = "nats"
+	claimsDir    = "keys/broker"
 	lockFile     = "lock"
 	incomingDir  = "incoming"
 )
@@ -82,7 +85,7 @@ func (d *dataDir) writeEndpoints(e Endpoints) error {
 	if err != nil {
 		return fmt.Errorf("write endpoints: %w", err)
 	}
-	if err := replaceFile(d.path(EndpointsFile), append(text, '\n')); err != nil {
+	if err := trust.ReplacePrivate(d.path(EndpointsFile), append(text, '\n')); err != nil {
 		return fmt.Errorf("write endpoints: %w", err)
 	}
 	return nil
@@ -93,31 +96,6 @@ func (d *dataDir) removeEndpoints() error {
 		return err
 	}
 	return nil
-}
-
-// replaceFile puts a file readable by its owner in place, whole or not at all.
-func replaceFile(path string, text []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // made with mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(tmp.Name()) }()
-	_, err = tmp.Write(text)
-	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // holder reads who wrote a lock file, for the message.

@@ -62,7 +62,7 @@ func (c *collector) firstToken(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make the first token: %w", err)
 	}
-	if err := replaceFile(c.data.path(TokenFile), []byte(text+"\n")); err != nil {
+	if err := trust.ReplacePrivate(c.data.path(TokenFile), []byte(text+"\n")); err != nil {
 		return fmt.Errorf("write the first token: %w", err)
 	}
 	t := store.Token{Name: name, Hash: hash, CreatedAt: now, CreatedBy: byStart, Scopes: []string{string(access.Admin)}}

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/patchproof/patchproof/collector/assess"
+	"github.com/patchproof/patchproof/collector/broker"
 	"github.com/patchproof/patchproof/collector/estate"
 	"github.com/patchproof/patchproof/collector/evidence"
 	"github.com/patchproof/patchproof/collector/feed"
@@ -41,6 +42,9 @@ type Options struct {
 	// port 0 takes a free one. Empty means DefaultListen and DefaultNATSListen.
 	Listen     string
 	NATSListen string
+	// OperatorDir holds the identity keys of the broker's operator and accounts when
+	// its authority is made, on first start; empty is a directory beside it.
+	OperatorDir string
 	// MaxStream bounds the reports that wait on disk, in bytes; 0 is
 	// natsin.DefaultMaxStore.
 	MaxStream int64
@@ -70,6 +74,7 @@ type collector struct {
 	evidence *integrator
 	assessor *assess.Assessor
 	door     *ingest.Door
+	claims   *broker.Authority
 	broker   *natsin.Broker
 	conn     *nats.Conn
 	road     *natsin.Road
@@ -193,12 +198,17 @@ func (c *collector) publish(road, transportKey string, receipt []byte) error {
 
 func (c *collector) openRoad(ctx context.Context) error {
 	var err error
+	if c.claims, err = broker.Open(c.data.path(claimsDir), c.o.OperatorDir, c.o.Now); err != nil {
+		return err
+	}
 	c.broker, err = natsin.StartBroker(ctx, natsin.BrokerOptions{
 		Dir: c.data.path(brokerDir), Listen: c.o.NATSListen, MaxStore: c.o.MaxStream, Log: c.o.Log,
+		Authority: c.claims, Guests: true,
 	})
 	if err != nil {
 		return err
 	}
+	c.claims.OnPush(c.broker.UpdateAccount)
 	if c.conn, err = c.broker.Connect(); err != nil {
 		return err
 	}

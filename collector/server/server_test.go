@@ -121,7 +121,7 @@ func (r *running) sender(t *testing.T, h *natstest.Host) *natstest.Sender {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc, err := nats.Connect(r.NATS, h.Identity(), h.Inbox(), nats.MaxReconnects(-1),
+	nc, err := nats.Connect(r.NATS, h.Inbox(), nats.MaxReconnects(-1),
 		nats.ReconnectWait(20*time.Millisecond), nats.ReconnectJitter(0, 0), nats.ReconnectBufSize(-1),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // lost connections are expected
 	if err != nil {

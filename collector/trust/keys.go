@@ -21,8 +21,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -64,7 +62,7 @@ func (k *Keys) public() ed25519.PublicKey {
 // OpenKeys reads the keys in a directory, and makes directory and keys on first
 // use. It refuses a directory or a file that others can read.
 func OpenKeys(dir string) (*Keys, error) {
-	if err := openDir(dir); err != nil {
+	if err := OpenDir(dir); err != nil {
 		return nil, fmt.Errorf("open keys: %w", err)
 	}
 	k := new(Keys)
@@ -75,29 +73,6 @@ func OpenKeys(dir string) (*Keys, error) {
 		return nil, fmt.Errorf("open log key: %w", err)
 	}
 	return k, nil
-}
-
-func openDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return err
-	}
-	if !info.IsDir() {
-		return fmt.Errorf("%s is not a directory", dir)
-	}
-	return refuseShared(dir, info, 0o700)
-}
-
-// refuseShared refuses what anyone but the owner can read, write or enter.
-func refuseShared(path string, info fs.FileInfo, want fs.FileMode) error {
-	if info.Mode().Perm()&0o077 != 0 {
-		return fmt.Errorf("%s has mode %04o, others can reach it; run chmod %o %s, and think about who may have read it",
-			path, info.Mode().Perm(), want, path)
-	}
-	return nil
 }
 
 func (k *Keys) openReceipt(path string) error {
@@ -161,74 +136,6 @@ func newLogKey() ([]byte, error) {
 	}
 	skey, _, err := note.GenerateKey(rand.Reader, "patchproof.dev/log/"+hex.EncodeToString(id[:]))
 	return []byte(skey + "\n"), err
-}
-
-// readOrMake returns a file's content, made by the given function on first use.
-func readOrMake(path string, content func() ([]byte, error)) ([]byte, error) {
-	text, err := readPrivate(path)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return text, err
-	}
-	if text, err = content(); err != nil {
-		return nil, err
-	}
-	err = create(path, text)
-	if errors.Is(err, fs.ErrExist) { // another process was first
-		return readPrivate(path)
-	}
-	return text, err
-}
-
-// maxKeyFile bounds what is read of a key file; both kinds have under 200 bytes.
-const maxKeyFile = 4096
-
-func readPrivate(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	if err := refuseShared(path, info, 0o600); err != nil {
-		return nil, err
-	}
-	if info.Size() > maxKeyFile {
-		return nil, fmt.Errorf("%s has %d bytes, a key file has at most %d", path, info.Size(), maxKeyFile)
-	}
-	return os.ReadFile(path)
-}
-
-// create writes a file whole or not at all, and never over another: the content
-// is synced under a name of its own and then linked to its place.
-func create(path string, content []byte) error {
-	dir := filepath.Dir(path)
-	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // made with mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(tmp.Name()) }()
-	_, err = tmp.Write(content)
-	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	if err := os.Link(tmp.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // verifierKey derives the verifier's half from a signer key

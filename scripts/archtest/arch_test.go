@@ -43,6 +43,7 @@ var floors = map[string]int{
 	"collector/store/sqlstore":  6,
 	"collector/store/storetest": 6,
 	"collector/trust":           6,
+	"collector/broker":          6,
 	"collector/evidence":        6,
 	"collector/ingest":          7,
 	"collector/assess":          7,
@@ -79,6 +80,7 @@ var sameFloor = map[[2]string]string{
 	{"collector/policy", "collector/sla"}:         "reading the policy file fills sla.Policy",
 	{"collector/lifecycle", "collector/sla"}:      "moving a deadline means to evaluate it before and after",
 	{"collector/classify", "collector/sla"}:       "a classification is in the words of the timelines",
+	{"collector/broker", "collector/trust"}:       "the broker's keys are kept as the collector's others are",
 	{"collector/client", "collector/api"}:         "the client speaks the types the API serves",
 }
 

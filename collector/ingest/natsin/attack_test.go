@@ -2,14 +2,19 @@ package natsin_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 
+	"github.com/patchproof/patchproof/collector/broker"
+	"github.com/patchproof/patchproof/collector/ingest/natsin"
 	"github.com/patchproof/patchproof/collector/internal/natstest"
 	"github.com/patchproof/patchproof/schema"
 	"github.com/patchproof/patchproof/schema/envelope"
@@ -71,7 +76,7 @@ func TestAnonymousMayOnlyReport(t *testing.T) {
 		"read_reports":  func(nc *nats.Conn) error { _, err := nc.SubscribeSync(schema.SubjectReportsAll); return err },
 	} {
 		t.Run(name, func(t *testing.T) {
-			nc, err := r.broker.ConnectHost(quiet)
+			nc, err := r.broker.ConnectLocal(quiet)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -81,25 +86,65 @@ func TestAnonymousMayOnlyReport(t *testing.T) {
 	}
 }
 
-func TestFalseIdentitiesAreTurnedAway(t *testing.T) {
-	h, other := natstest.NewHost(t, 1), natstest.NewHost(t, 2)
-	broker := natstest.BrokerIn(t, t.TempDir(), "127.0.0.1:0")
-	account, err := nkeys.CreateAccount()
+// forge signs claims of a host with the key that signs hosts, as who has stolen it
+// could.
+func forge(t *testing.T, b *natstest.Server, h *natstest.Host, change func(*jwt.UserClaims)) string {
+	t.Helper()
+	seed, err := os.ReadFile(filepath.Join(b.AuthorityDir, string(broker.Hosts)+".nk"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	accountKey, _ := account.PublicKey()
+	key, err := nkeys.FromSeed([]byte(strings.TrimSpace(string(seed))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jwt.NewUserClaims(h.TransportKey())
+	c.SetScoped(true)
+	c.IssuerAccount = b.Authority.ID(broker.Hosts)
+	change(c)
+	text, err := c.Encode(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// A broker without guests lets nobody in who does not show claims of the
+// authority and sign the nonce with the key they name.
+func TestFalseIdentitiesAreTurnedAway(t *testing.T) {
+	h, other := natstest.NewHost(t, 1), natstest.NewHost(t, 2)
+	b := natstest.Start(t, natsin.BrokerOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	elsewhere := natstest.Start(t, natsin.BrokerOptions{Dir: t.TempDir()})
+	good, err := b.Authority.Issue(h.TransportKey(), h.Name(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	as := func(claims string, sign func([]byte) ([]byte, error)) nats.Option {
+		return nats.UserJWT(func() (string, error) { return claims, nil }, sign)
+	}
+	guest, err := b.Authority.User(broker.Guests)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, opt := range map[string]nats.Option{
-		"another_hosts_signature": nats.Nkey(h.TransportKey(), other.Transport.Sign),
-		"no_signature":            nats.Nkey(h.TransportKey(), func([]byte) ([]byte, error) { return nil, nil }),
-		"not_a_user_key":          nats.Nkey(accountKey, account.Sign),
-		"collector_user":          nats.UserInfo("collector", "guess"),
-		"collector_user_empty":    nats.UserInfo("collector", ""),
-		"some_user":               nats.UserInfo("root", "root"),
+		"nothing":                 nats.Name("x"),
+		"key_without_claims":      nats.Nkey(h.TransportKey(), h.Transport.Sign),
+		"another_hosts_claims":    as(good, other.Transport.Sign),
+		"no_signature":            as(good, func([]byte) ([]byte, error) { return nil, nil }),
+		"of_another_authority":    h.Claims(t, elsewhere),
+		"guest_where_there_is_no": as(guest.JWT, guest.Sign),
+		"expired":                 as(forge(t, b, h, func(c *jwt.UserClaims) { c.Expires = time.Now().Add(-time.Minute).Unix() }), h.Transport.Sign),
+		"not_yet":                 as(forge(t, b, h, func(c *jwt.UserClaims) { c.NotBefore = time.Now().Add(time.Hour).Unix() }), h.Transport.Sign),
+		"with_permissions":        as(forge(t, b, h, func(c *jwt.UserClaims) { c.Pub.Allow.Add(">") }), h.Transport.Sign),
+		"bearer":                  as(forge(t, b, h, func(c *jwt.UserClaims) { c.BearerToken = true }), other.Transport.Sign),
+		"of_the_streams_account":  as(forge(t, b, h, func(c *jwt.UserClaims) { c.IssuerAccount = b.Authority.ID(broker.Collector) }), h.Transport.Sign),
+		"of_the_system_account":   as(forge(t, b, h, func(c *jwt.UserClaims) { c.IssuerAccount = b.Authority.ID(broker.System) }), h.Transport.Sign),
+		"changed":                 as(good[:len(good)/2]+"A"+good[len(good)/2+1:], h.Transport.Sign),
+		"user_and_password":       nats.UserInfo("collector", ""),
 		"token":                   nats.Token("x"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			nc, err := nats.Connect(broker.URL(), opt)
+			nc, err := nats.Connect(b.URL(), opt)
 			if err == nil {
 				nc.Close()
 				t.Fatal("let in")
@@ -109,6 +154,44 @@ func TestFalseIdentitiesAreTurnedAway(t *testing.T) {
 			}
 		})
 	}
+	h.Connect(t, b) // who is who it says is let in
+}
+
+// Revocation cuts the connection at once and keeps the host out; claims that are
+// issued later let it in again.
+func TestRevocationCutsTheConnection(t *testing.T) {
+	b := natstest.Start(t, natsin.BrokerOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	h, bystander := natstest.NewHost(t, 1), natstest.NewHost(t, 2)
+	claims, closed := h.Claims(t, b), make(chan time.Time, 1)
+	nc, err := nats.Connect(b.URL(), claims, h.Inbox(), quiet, nats.NoReconnect(),
+		nats.ClosedHandler(func(*nats.Conn) { closed <- time.Now() }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	other := bystander.Connect(t, b)
+	began := time.Now()
+	if err := b.Authority.Revoke(t.Context(), h.TransportKey()); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case at := <-closed:
+		t.Logf("cut %s after the act", at.Sub(began).Round(time.Microsecond))
+		if at.Sub(began) > time.Second {
+			t.Errorf("cut after %s, want 1 s", at.Sub(began))
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("the connection stays")
+	}
+	if back, err := nats.Connect(b.URL(), claims); !errors.Is(err, nats.ErrAuthorization) {
+		back.Close()
+		t.Errorf("the same claims again: %v, want an authorization error", err)
+	}
+	if err := other.FlushTimeout(5 * time.Second); err != nil {
+		t.Errorf("another host suffered: %v", err)
+	}
+	time.Sleep(time.Until(began.Truncate(time.Second).Add(1100 * time.Millisecond))) // claims are dated by the second
+	h.Connect(t, b)
 }
 
 // A reply subject makes the broker publish its acknowledgement; a host must not
@@ -174,7 +257,7 @@ func TestReplySubjectReachesNothing(t *testing.T) {
 func TestMalformedMessages(t *testing.T) {
 	r, h := run(t), natstest.NewHost(t, 1)
 	r.trust(t, h)
-	anon, err := r.broker.ConnectHost(quiet)
+	anon, err := r.broker.ConnectLocal(quiet)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package natsin
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,17 +11,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
-	"github.com/patchproof/patchproof/schema/envelope"
+	"github.com/patchproof/patchproof/collector/broker"
 )
 
 const (
-	// maxHeader is the room a message has for NATS headers beside its envelope.
-	maxHeader = 4 << 10
-	// maxMessage is the largest message the broker takes.
-	maxMessage = envelope.MaxEnvelope + maxHeader
 	// startTimeout bounds how long a broker may take to recover its stream.
 	startTimeout = 60 * time.Second
 	// healthEvery is how often Run looks whether the broker still stores.
@@ -44,6 +40,11 @@ type BrokerOptions struct {
 	// Listen is a loopback host:port, port 0 for any free one. Empty listens
 	// nowhere: only Connect reaches the broker.
 	Listen string
+	// Authority says who may do what.
+	Authority *broker.Authority
+	// Guests lets programs of this machine in that show no claims: they may publish
+	// reports and read receipts, which are signed.
+	Guests bool
 	// MaxStore bounds the bytes on disk; 0 is DefaultMaxStore.
 	MaxStore int64
 	Log      *slog.Logger
@@ -55,33 +56,12 @@ const DefaultMaxStore = 4 << 30
 
 // Broker is an embedded NATS server with JetStream.
 type Broker struct {
-	server *server.Server
-	secret string
+	server    *server.Server
+	resolver  *server.MemAccResolver
+	authority *broker.Authority
 	// fatal holds the first thing the server could not go on from.
 	fatal chan error
 }
-
-// accounts keeps hosts out of JetStream: the stream lives in COLLECTOR; HOSTS
-// sees a service to publish reports to and a stream of receipts. A reply
-// subject a host names is resolved in HOSTS, so it cannot make the broker
-// write to JetStream's API in its stead.
-const accounts = `
-accounts {
-  COLLECTOR {
-    jetstream: enabled
-    exports: [
-      { service: "patchproof.v1.reports.*" }
-      { stream: "patchproof.v1.receipts.*" }
-    ]
-  }
-  HOSTS {
-    imports: [
-      { service: { account: COLLECTOR, subject: "patchproof.v1.reports.*" } }
-      { stream: { account: COLLECTOR, subject: "patchproof.v1.receipts.*" } }
-    ]
-  }
-}
-`
 
 // StartBroker starts an embedded broker and waits until it serves. The caller
 // closes it.
@@ -93,16 +73,14 @@ func StartBroker(ctx context.Context, o BrokerOptions) (*Broker, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("start broker: %w", err)
 	}
-	b := &Broker{secret: rand.Text(), fatal: make(chan error, 1)}
-	door := &gate{secret: b.secret}
-	opts.CustomClientAuthentication = door
+	b := &Broker{resolver: new(server.MemAccResolver), authority: o.Authority, fatal: make(chan error, 1)}
+	if err := b.trust(opts, o); err != nil {
+		return nil, fmt.Errorf("start broker: %w", err)
+	}
 	if b.server, err = server.NewServer(opts); err != nil {
 		return nil, fmt.Errorf("start broker: %w", err)
 	}
 	b.server.SetLoggerV2(serverLog{o.Log.With("component", "broker"), b.fatal}, false, false, false)
-	if err := door.resolve(b.server); err != nil {
-		return nil, fmt.Errorf("start broker: %w", err)
-	}
 	b.server.Start()
 	if err := b.awaitReady(ctx); err != nil {
 		b.Close()
@@ -111,11 +89,52 @@ func StartBroker(ctx context.Context, o BrokerOptions) (*Broker, error) {
 	return b, nil
 }
 
+// trust makes the broker believe what the authority has signed, and nobody else.
+func (b *Broker) trust(opts *server.Options, o BrokerOptions) error {
+	operator, err := jwt.DecodeOperatorClaims(o.Authority.OperatorJWT())
+	if err != nil {
+		return err
+	}
+	opts.TrustedOperators = []*jwt.OperatorClaims{operator}
+	opts.SystemAccount = o.Authority.ID(broker.System)
+	opts.AccountResolver = b.resolver
+	known := []broker.Account{broker.System, broker.Collector, broker.Hosts}
+	if o.Guests {
+		guest, err := o.Authority.User(broker.Guests)
+		if err != nil {
+			return err
+		}
+		opts.DefaultSentinel = guest.JWT
+		known = append(known, broker.Guests)
+	}
+	for _, n := range known {
+		if err := b.resolver.Store(o.Authority.ID(n), o.Authority.AccountJWT(n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// UpdateAccount puts new claims of an account in force at once: who is revoked in
+// them is cut off.
+func (b *Broker) UpdateAccount(_ context.Context, id, claims string) error {
+	c, err := jwt.DecodeAccountClaims(claims)
+	if err != nil {
+		return fmt.Errorf("update account %s: %w", id, err)
+	}
+	if err := b.resolver.Store(id, claims); err != nil {
+		return fmt.Errorf("update account %s: %w", id, err)
+	}
+	account, err := b.server.LookupAccount(id)
+	if err != nil {
+		return fmt.Errorf("update account %s: %w", id, err)
+	}
+	b.server.UpdateAccountClaims(account, c)
+	return nil
+}
+
 func serverOptions(o BrokerOptions) (*server.Options, error) {
 	opts := &server.Options{}
-	if err := opts.ProcessConfigString(accounts); err != nil {
-		return nil, fmt.Errorf("accounts: %w", err)
-	}
 	if o.MaxStore == 0 {
 		o.MaxStore = DefaultMaxStore
 	}
@@ -125,12 +144,11 @@ func serverOptions(o BrokerOptions) (*server.Options, error) {
 	opts.JetStreamMaxStore = o.MaxStore
 	opts.JetStreamMaxMemory = 1 << 20 // nothing of ours is kept in memory
 	opts.NoSigs = true                // signals belong to the program
-	opts.MaxPayload = maxMessage
+	opts.MaxPayload = broker.MaxMessage
 	// The largest message and its protocol lines; a connection that does not read
 	// its receipts is cut off beyond this.
-	opts.MaxPending = 4 * maxMessage
+	opts.MaxPending = 4 * broker.MaxMessage
 	opts.MaxSubs = 64
-	opts.AlwaysEnableNonce = true // so that a host can show it holds its transport key
 	opts.DontListen = true
 	if o.Listen == "" {
 		return opts, nil
@@ -202,9 +220,13 @@ func (b *Broker) awaitReady(ctx context.Context) error {
 // Connect returns the collector's own connection, which may do everything in
 // its account. It does not pass through a socket.
 func (b *Broker) Connect(opts ...nats.Option) (*nats.Conn, error) {
+	user, err := b.authority.User(broker.Collector)
+	if err != nil {
+		return nil, fmt.Errorf("connect to broker: %w", err)
+	}
 	opts = append([]nats.Option{
-		nats.InProcessServer(b.server), nats.Name("patchproof"),
-		nats.UserInfo(collectorUser, b.secret), nats.MaxReconnects(-1),
+		nats.InProcessServer(b.server), nats.Name("patchproof"), nats.MaxReconnects(-1),
+		nats.UserJWT(func() (string, error) { return user.JWT, nil }, user.Sign),
 	}, opts...)
 	nc, err := nats.Connect("", opts...)
 	if err != nil {
@@ -213,8 +235,9 @@ func (b *Broker) Connect(opts ...nats.Option) (*nats.Conn, error) {
 	return nc, nil
 }
 
-// ConnectHost returns a connection with the rights of a host and no socket.
-func (b *Broker) ConnectHost(opts ...nats.Option) (*nats.Conn, error) {
+// ConnectLocal returns a connection that does not pass through a socket, with
+// the rights of whom the options say, or of a guest.
+func (b *Broker) ConnectLocal(opts ...nats.Option) (*nats.Conn, error) {
 	nc, err := nats.Connect("", append([]nats.Option{nats.InProcessServer(b.server)}, opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to broker: %w", err)

@@ -27,7 +27,7 @@ import (
 
 // road is a running road over a real broker, door and store.
 type road struct {
-	broker *natsin.Broker
+	broker *natstest.Server
 	road   *natsin.Road
 	door   *ingest.Door
 	store  *sqlstore.Store

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/patchproof/patchproof/collector/broker"
 	"github.com/patchproof/patchproof/schema"
 )
 
@@ -26,7 +27,7 @@ const (
 	maxAckPending = 256
 	// pullBytes bounds the bytes of messages handed out and not yet taken by a
 	// worker. It must hold one message of the largest size.
-	pullBytes = 2*maxMessage + maxHeader
+	pullBytes = 2*broker.MaxMessage + broker.MaxHeader
 
 	consumerName = "door"
 )
@@ -44,7 +45,7 @@ func streamConfig(maxBytes int64) jetstream.StreamConfig {
 		DiscardNewPerSubject: true,
 		MaxMsgsPerSubject:    perHost,
 		MaxBytes:             maxBytes,
-		MaxMsgSize:           maxMessage,
+		MaxMsgSize:           broker.MaxMessage,
 		MaxAge:               0,
 		Duplicates:           dedupWindow,
 		DenyDelete:           true,

@@ -9,36 +9,62 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
+	"github.com/patchproof/patchproof/collector/broker"
 	"github.com/patchproof/patchproof/collector/ingest/natsin"
 	"github.com/patchproof/patchproof/schema"
 	"github.com/patchproof/patchproof/schema/envelope"
 )
 
-// Broker starts a broker that listens nowhere and ends with the test.
-func Broker(t testing.TB) *natsin.Broker {
+// Server is a broker and the authority it believes.
+type Server struct {
+	*natsin.Broker
+	Authority *broker.Authority
+	// AuthorityDir is where its keys lie.
+	AuthorityDir string
+}
+
+// Broker starts a broker that listens nowhere, lets guests in, and ends with the test.
+func Broker(t testing.TB) *Server {
 	t.Helper()
 	return BrokerIn(t, t.TempDir(), "")
 }
 
-// BrokerIn starts a broker over a directory; listen as in natsin.BrokerOptions.
-func BrokerIn(t testing.TB, dir, listen string) *natsin.Broker {
+// BrokerIn starts such a broker over a directory; listen as in natsin.BrokerOptions.
+func BrokerIn(t testing.TB, dir, listen string) *Server {
 	t.Helper()
-	b, err := natsin.StartBroker(t.Context(), natsin.BrokerOptions{Dir: dir, Listen: listen, Log: slog.New(slog.DiscardHandler)})
+	return Start(t, natsin.BrokerOptions{Dir: dir, Listen: listen, Guests: true})
+}
+
+// Start starts a broker with an authority of its own.
+func Start(t testing.TB, o natsin.BrokerOptions) *Server {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "authority")
+	authority, err := broker.Open(dir, "", time.Now) //nolint:forbidigo // a broker in a test lives now
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Authority = authority
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	b, err := natsin.StartBroker(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.Close)
-	return b
+	authority.OnPush(b.UpdateAccount)
+	return &Server{b, authority, dir}
 }
 
 // Conn is the collector's own connection to a broker.
-func Conn(t testing.TB, b *natsin.Broker) *nats.Conn {
+func Conn(t testing.TB, b *Server) *nats.Conn {
 	t.Helper()
 	nc, err := b.Connect()
 	if err != nil {
@@ -145,11 +171,10 @@ func (h *Host) Chain(t testing.TB, n int) (raws [][]byte, ids []string) {
 	return raws, ids
 }
 
-// Connect opens a connection as this host, which shows that it holds its
-// transport key.
-func (h *Host) Connect(t testing.TB, b *natsin.Broker, opts ...nats.Option) *nats.Conn {
+// Connect opens a connection as this host, with claims that the broker believes.
+func (h *Host) Connect(t testing.TB, b *Server, opts ...nats.Option) *nats.Conn {
 	t.Helper()
-	nc, err := b.ConnectHost(append([]nats.Option{h.Identity(), h.Inbox()}, opts...)...)
+	nc, err := b.ConnectLocal(append([]nats.Option{h.Claims(t, b), h.Inbox()}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,8 +182,15 @@ func (h *Host) Connect(t testing.TB, b *natsin.Broker, opts ...nats.Option) *nat
 	return nc
 }
 
-// Identity makes a connection this host's.
-func (h *Host) Identity() nats.Option { return nats.Nkey(h.TransportKey(), h.Transport.Sign) }
+// Claims makes a connection this host's.
+func (h *Host) Claims(t testing.TB, b *Server) nats.Option {
+	t.Helper()
+	claims, err := b.Authority.Issue(h.TransportKey(), h.Name(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nats.UserJWT(func() (string, error) { return claims, nil }, h.Transport.Sign)
+}
 
 // Inbox puts replies below the prefix this host may read.
 func (h *Host) Inbox() nats.Option { return nats.CustomInboxPrefix("_INBOX." + h.TransportKey()) }
