@@ -79,7 +79,11 @@ var fingerprintEncoding = base32.StdEncoding.WithPadding(base32.NoPadding)
 // Fingerprint is the spelling of a key for people to read to each other: the
 // SHA-256 of the key in base32, 13 groups of 4 joined by "-".
 func Fingerprint(pub ed25519.PublicKey) string {
-	sum := sha256.Sum256(pub)
+	return FingerprintOf(sha256.Sum256(pub))
+}
+
+// FingerprintOf is the spelling of a SHA-256 for people to read to each other.
+func FingerprintOf(sum [sha256.Size]byte) string {
 	return group(fingerprintEncoding.EncodeToString(sum[:]))
 }
 

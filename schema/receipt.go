@@ -55,24 +55,7 @@ func EncodeReceipt(r Receipt) ([]byte, error) {
 // DecodeReceipt returns the receipt a payload holds. It refuses any bytes
 // EncodeReceipt would not have written; the error is a *Refusal.
 func DecodeReceipt(payload []byte) (Receipt, error) {
-	var r Receipt
-	if len(payload) > MaxReceipt {
-		return r, Refuse(ReasonTooLarge, "receipt: %d bytes, at most %d", len(payload), MaxReceipt)
-	}
-	if err := UnmarshalStrict(payload, &r); err != nil {
-		return Receipt{}, err
-	}
-	if err := validateReceipt(r); err != nil {
-		return Receipt{}, err
-	}
-	canonical, err := marshalCanonical(r)
-	if err != nil {
-		return Receipt{}, Refuse(ReasonMalformed, "encode again: %w", err)
-	}
-	if err := sameBytes(payload, canonical); err != nil {
-		return Receipt{}, err
-	}
-	return r, nil
+	return DecodeStrict(payload, MaxReceipt, validateReceipt)
 }
 
 func validateReceipt(r Receipt) error {

@@ -53,6 +53,21 @@ const (
 	ReasonWrongKey = "wrong_key"
 )
 
+// Reasons a bundle is refused as a whole, beside those above.
+const (
+	// ReasonBadHeader: the file does not begin as a bundle of a version and a
+	// suite that this program knows.
+	ReasonBadHeader = "bad_header"
+	// ReasonWrongRecipient: it is sealed to a key that is not at hand.
+	ReasonWrongRecipient = "wrong_recipient"
+	// ReasonBadSeal: it was altered or cut since it was sealed.
+	ReasonBadSeal = "bad_seal"
+	// ReasonBadLines: what was sealed is not lines of envelopes, or too many.
+	ReasonBadLines = "bad_lines"
+	// ReasonManifestDiffers: the lines are not those that the manifest names.
+	ReasonManifestDiffers = "manifest_differs"
+)
+
 // Reasons the collector's door refuses a message that is sound in itself.
 const (
 	// ReasonUnknownKey: no trusted host has this evidence key. The report is kept

@@ -116,6 +116,33 @@ func marshalCanonical(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
+// MarshalCanonical is the one spelling of a message's JSON: see schema/README.md.
+func MarshalCanonical(v any) ([]byte, error) { return marshalCanonical(v) }
+
+// DecodeStrict returns the message that at most limit bytes spell, once it passes
+// validate. Any bytes MarshalCanonical would not have written are refused; the
+// error is a *Refusal.
+func DecodeStrict[T any](payload []byte, limit int, validate func(T) error) (T, error) {
+	var v, none T
+	if len(payload) > limit {
+		return none, Refuse(ReasonTooLarge, "%d bytes, at most %d", len(payload), limit)
+	}
+	if err := UnmarshalStrict(payload, &v); err != nil {
+		return none, err
+	}
+	if err := validate(v); err != nil {
+		return none, err
+	}
+	canonical, err := marshalCanonical(v)
+	if err != nil {
+		return none, Refuse(ReasonMalformed, "encode again: %w", err)
+	}
+	if err := sameBytes(payload, canonical); err != nil {
+		return none, err
+	}
+	return v, nil
+}
+
 // UnmarshalStrict decodes exactly one JSON value, of at most maxValues values,
 // without unknown fields. Duplicate and case-folded keys pass here: the caller
 // encodes again and compares. The error is a *Refusal.

@@ -47,6 +47,9 @@ func outOfBounds(field, format string, args ...any) *Refusal {
 	return Refuse(ReasonOutOfBounds, "%s: %w", field, fmt.Errorf(format, args...))
 }
 
+// IsDigest reports whether s is a SHA-256 in lowercase hex.
+func IsDigest(s string) bool { return isDigest(s) }
+
 func isDigest(s string) bool {
 	if len(s) != 64 {
 		return false
@@ -68,6 +71,10 @@ func checkTimes(r *Report) error {
 	}
 	return checkTime("boot.time", r.Boot.Time)
 }
+
+// CheckTimestamp returns a *Refusal unless t is UTC, in microseconds, and of a year
+// from 1970 to 9999. The zero time passes: what must be there is for the caller.
+func CheckTimestamp(field string, t time.Time) error { return checkTime(field, t) }
 
 func checkTime(field string, t time.Time) error {
 	if t.IsZero() {

@@ -100,12 +100,15 @@ type ImportOutcome struct {
 	Assets     int            `json:"assets" doc:"Assets marked for assessment."`
 }
 
-// KeyInfo is the collector's receipt key.
+// KeyInfo is the collector's public keys.
 type KeyInfo struct {
 	ReceiptKey  string `json:"receipt_key" doc:"Hex; goes into the agent's configuration."`
 	Fingerprint string `json:"fingerprint"`
 	LogKey      string `json:"log_key" doc:"Verifier key of the evidence log's checkpoints."`
 	Origin      string `json:"origin"`
+	// RecipientKey is what agents seal bundles to.
+	RecipientKey         string `json:"recipient_key" doc:"Goes into the configuration of agents that no network reaches."`
+	RecipientFingerprint string `json:"recipient_fingerprint"`
 }
 
 // Options are what the API serves from.

@@ -97,6 +97,7 @@ func (o *operator) ReceiptKey() api.KeyInfo {
 	return api.KeyInfo{
 		ReceiptKey: o.keys.Pin(), Fingerprint: o.keys.Fingerprint(),
 		LogKey: o.keys.LogVerifierKey, Origin: o.keys.Origin,
+		RecipientKey: o.keys.Recipient.Recipient().String(), RecipientFingerprint: o.keys.Recipient.Recipient().Fingerprint(),
 	}
 }
 

@@ -1,6 +1,6 @@
 // Package trust keeps the collector's own keys and knows how its secrets look:
-// the receipt key, which agents pin; the log key, which signs checkpoints; and
-// the API tokens of people.
+// the receipt key, which agents pin; the log key, which signs checkpoints; the
+// recipient key, which opens bundles; and the API tokens of people.
 //
 // Invariants:
 //   - A private key is read only from a file that nobody but its owner can read,
@@ -27,12 +27,15 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/patchproof/patchproof/schema"
+	"github.com/patchproof/patchproof/schema/bundle"
 )
 
 // The files of a key directory.
 const (
 	ReceiptFile = "receipt.pem"
 	LogFile     = "log.key"
+	// RecipientFile holds the key that opens bundles.
+	RecipientFile = "recipient.pem"
 )
 
 // Keys are the collector's own.
@@ -46,6 +49,8 @@ type Keys struct {
 	LogVerifierKey string
 	// Origin names the evidence log; it is the log key's name.
 	Origin string
+	// Recipient opens bundles; agents seal them to its public half.
+	Recipient *bundle.RecipientKey
 }
 
 // Pin is the receipt key as agents pin it: lowercase hex.
@@ -71,6 +76,9 @@ func OpenKeys(dir string) (*Keys, error) {
 	}
 	if err := k.openLog(filepath.Join(dir, LogFile)); err != nil {
 		return nil, fmt.Errorf("open log key: %w", err)
+	}
+	if err := k.openRecipient(filepath.Join(dir, RecipientFile)); err != nil {
+		return nil, fmt.Errorf("open recipient key: %w", err)
 	}
 	return k, nil
 }

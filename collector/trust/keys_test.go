@@ -31,11 +31,12 @@ func open(t *testing.T, dir string) *trust.Keys {
 func TestKeysAreMadeOnce(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "keys")
 	first, second := open(t, dir), open(t, dir)
-	if !first.Receipt.Equal(second.Receipt) || first.LogVerifierKey != second.LogVerifierKey || first.Origin != second.Origin {
+	if !first.Receipt.Equal(second.Receipt) || first.LogVerifierKey != second.LogVerifierKey || first.Origin != second.Origin ||
+		first.Recipient.Recipient().ID() != second.Recipient.Recipient().ID() {
 		t.Error("the keys changed between two opens")
 	}
 	other := open(t, t.TempDir()+"/keys")
-	if other.Receipt.Equal(first.Receipt) || other.Origin == first.Origin {
+	if other.Receipt.Equal(first.Receipt) || other.Origin == first.Origin || other.Recipient.Recipient().ID() == first.Recipient.Recipient().ID() {
 		t.Error("two collectors share a key or an origin")
 	}
 	if _, err := schema.ParseKeyID(first.Pin()); err != nil {
@@ -50,7 +51,7 @@ func TestKeyFilesArePrivate(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "keys")
 	open(t, dir)
 	for path, want := range map[string]os.FileMode{
-		dir: 0o700, filepath.Join(dir, trust.ReceiptFile): 0o600, filepath.Join(dir, trust.LogFile): 0o600,
+		dir: 0o700, filepath.Join(dir, trust.ReceiptFile): 0o600, filepath.Join(dir, trust.LogFile): 0o600, filepath.Join(dir, trust.RecipientFile): 0o600,
 	} {
 		info, err := os.Stat(path)
 		if err != nil {
@@ -61,8 +62,8 @@ func TestKeyFilesArePrivate(t *testing.T) {
 		}
 	}
 	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 2 {
-		t.Errorf("%d files in the directory (%v), want 2", len(entries), err)
+	if err != nil || len(entries) != 3 {
+		t.Errorf("%d files in the directory (%v), want 3", len(entries), err)
 	}
 }
 

@@ -29,6 +29,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/patchproof/patchproof/schema"
@@ -142,6 +143,59 @@ func OpenReceipt(raw []byte, pinned ed25519.PublicKey) (schema.Receipt, error) {
 	return schema.DecodeReceipt(payload)
 }
 
+// Signed is an envelope whose signature holds, with its payload unread.
+type Signed struct {
+	// Type is the payload's.
+	Type string
+	// ID is the SHA-256 (hex) of what was signed.
+	ID      string
+	Key     ed25519.PublicKey
+	Payload []byte
+}
+
+// TypeOf returns the payload type an envelope of at most limit bytes names. Nothing
+// is verified; the error is a *schema.Refusal.
+func TypeOf(raw []byte, limit int) (string, error) {
+	if len(raw) > limit {
+		return "", schema.Refuse(schema.ReasonTooLarge, "envelope: %d bytes, at most %d", len(raw), limit)
+	}
+	w, err := decode(raw)
+	if err != nil {
+		return "", err
+	}
+	return w.PayloadType, nil
+}
+
+// Sign wraps a payload that is neither a report nor a receipt, and returns the
+// envelope and the id of what was signed.
+func Sign(payloadType string, payload []byte, key ed25519.PrivateKey) (raw []byte, id string, err error) {
+	raw, signed, err := seal(payloadType, payload, key)
+	if err != nil {
+		return nil, "", fmt.Errorf("sign %s: %w", payloadType, err)
+	}
+	return raw, idOf(signed), nil
+}
+
+// Verify opens an envelope of at most limit bytes, of one of the payload types,
+// with the key it names. It reads nothing inside; the error is a *schema.Refusal.
+func Verify(raw []byte, limit int, payloadTypes ...string) (*Signed, error) {
+	if len(raw) > limit {
+		return nil, schema.Refuse(schema.ReasonTooLarge, "envelope: %d bytes, at most %d", len(raw), limit)
+	}
+	w, err := decode(raw)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(payloadTypes, w.PayloadType) {
+		return nil, schema.Refuse(schema.ReasonPayloadType, "payloadType %.200q: want one of %q", w.PayloadType, payloadTypes)
+	}
+	key, payload, signed, err := verify(raw, w)
+	if err != nil {
+		return nil, err
+	}
+	return &Signed{Type: w.PayloadType, ID: idOf(signed), Key: key, Payload: payload}, nil
+}
+
 func seal(payloadType string, payload []byte, key ed25519.PrivateKey) (raw, signed []byte, err error) {
 	if len(key) != ed25519.PrivateKeySize {
 		return nil, nil, fmt.Errorf("private key of %d bytes, want %d", len(key), ed25519.PrivateKeySize)
@@ -164,6 +218,11 @@ func open(raw []byte, payloadType string) (key ed25519.PublicKey, payload, signe
 	if w.PayloadType != payloadType {
 		return nil, nil, nil, schema.Refuse(schema.ReasonPayloadType, "payloadType %.200q: want %q", w.PayloadType, payloadType)
 	}
+	return verify(raw, w)
+}
+
+// verify checks the one signature of a wrapper that was decoded from raw.
+func verify(raw []byte, w *wrapper) (key ed25519.PublicKey, payload, signed []byte, err error) {
 	if n := len(w.Signatures); n != 1 {
 		return nil, nil, nil, schema.Refuse(schema.ReasonSignatureCount, "%d signatures, want exactly one", n)
 	}
@@ -179,10 +238,10 @@ func open(raw []byte, payloadType string) (key ed25519.PublicKey, payload, signe
 	if err != nil {
 		return nil, nil, nil, schema.Refuse(schema.ReasonMalformed, "sig: %w", err)
 	}
-	if !bytes.Equal(raw, encode(payloadType, payload, w.Signatures[0].KeyID, sig)) {
+	if !bytes.Equal(raw, encode(w.PayloadType, payload, w.Signatures[0].KeyID, sig)) {
 		return nil, nil, nil, schema.Refuse(schema.ReasonNotCanonical, "the envelope is not spelt as Seal spells it")
 	}
-	signed = pae(payloadType, payload)
+	signed = pae(w.PayloadType, payload)
 	if !ed25519.Verify(key, signed, sig) {
 		return nil, nil, nil, schema.Refuse(schema.ReasonBadSignature, "the signature is not by key %s over this payload", schema.KeyID(key))
 	}

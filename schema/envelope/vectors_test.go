@@ -35,11 +35,15 @@ const (
 // The SHA-256 of every frozen vector. A change here breaks every agent and
 // every stored envelope there is: add a v2 beside it instead.
 var frozenDigests = map[string]string{
+	"bundle-lines.jsonl":    "2d91d7a522be8b0161bb0b904698646e5c55d1096d3952ceac90e52d7abfefac",
+	"bundle-recipient.txt":  "7458de2e5d9ee08f1abf304d01d961d5c8b62ced7787a60528f8fe344e8c5e18",
+	"bundle.bin":            "6785239fad3f6d165f3056f92794b597c464cd68d5478c814a7d8bafbfefa1d1",
 	"envelope.id":           "3f0b125089475b4ae61f2764f27c61281f78911d8401a2ba3fc04fb60361abaf",
 	"envelope.json":         "ec0d6184199e5dd534bbe85ef09893e62def8200b48d517b43f4d60d265ca004",
 	"keys.txt":              "81a468445bad9db83cb2596720ebad6fb43588d1d1b1768651b5ecf2d68b73b5",
 	"packages.txt":          "0346cb674bb7df88809f17477fdc3226449daaef8e85d4cd15b4cb3c03f712d6",
 	"receipt-envelope.json": "089ce87d3e63c8e24591210afc2b22a65221dbf5c47811348c3ad1b4078181bf",
+	"receipts.jsonl":        "725078b020cd400397313379ed351368c0124011f540f4dfec645ac70eba9cdd",
 	"receipt.json":          "1556143e23c67d3e3771fcd9c99d54d227f4e4f8860726b0a6495c303e7c0b9b",
 	"statement.json":        "dca5e22cd1d547eace790ea4d217cb280db8f3e23eb8db77a408998f437d258f",
 }

@@ -22,6 +22,7 @@ const module = "github.com/patchproof/patchproof"
 var floors = map[string]int{
 	"schema":                    0,
 	"schema/envelope":           1,
+	"schema/bundle":             1,
 	"collector/inventory":       2,
 	"collector/advisory":        2,
 	"collector/finding":         3,
@@ -64,6 +65,7 @@ var floors = map[string]int{
 var agentFloors = map[string]int{
 	"schema":                     0,
 	"schema/envelope":            1,
+	"schema/bundle":              1,
 	"agent/scan":                 3,
 	"agent/scan/":                2, // the extractors below it
 	"agent/identity":             4,
@@ -76,6 +78,7 @@ var agentFloors = map[string]int{
 
 // sameFloor names the edges allowed on one floor, with why.
 var sameFloor = map[[2]string]string{
+	{"schema/bundle", "schema/envelope"}:          "a bundle is lines of envelopes",
 	{"collector/advisory", "collector/inventory"}: "an affected range speaks of a distribution release",
 	{"collector/policy", "collector/sla"}:         "reading the policy file fills sla.Policy",
 	{"collector/lifecycle", "collector/sla"}:      "moving a deadline means to evaluate it before and after",

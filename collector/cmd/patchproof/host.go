@@ -151,8 +151,9 @@ func newKeyCommand() *cobra.Command {
 		show: func(w io.Writer, k *api.KeyInfo) {
 			fmt.Fprintf(w, "receipt_key: %s\n", k.ReceiptKey)
 			fmt.Fprintf(w, "# fingerprint %s\n# evidence log %s\n", k.Fingerprint, clean(k.LogKey))
+			fmt.Fprintf(w, "# for hosts that no network reaches, fingerprint %s:\nrecipient_key: %s\n", k.RecipientFingerprint, clean(k.RecipientKey))
 		},
 	}
-	cmd.AddCommand(q.command(&cobra.Command{Use: "show", Short: "print the receipt key that agents pin", Args: cobra.NoArgs}))
+	cmd.AddCommand(q.command(&cobra.Command{Use: "show", Short: "print the keys that agents are configured with", Args: cobra.NoArgs}))
 	return cmd
 }
