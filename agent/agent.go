@@ -60,6 +60,8 @@ type Options struct {
 	ReceiptKey ed25519.PublicKey
 	// Scan makes a report without sequence, predecessor and keys.
 	Scan func(context.Context) (*schema.Report, error)
+	// Offline: no network reaches this host. Its reports say so and stand alone.
+	Offline bool
 	// Interval between reports, DefaultInterval when zero.
 	Interval time.Duration
 	// Resend is the first wait for a receipt, DefaultResend when zero.

@@ -97,7 +97,7 @@ func (a *Agent) CollectOnce(ctx context.Context) (spool.Entry, error) {
 		return spool.Entry{}, fmt.Errorf("collect: %w", err)
 	}
 	report.Gaps = append(gaps, report.Gaps...)
-	report.TransportKey = a.Identity.TransportKey
+	report.TransportKey, report.Offline = a.Identity.TransportKey, a.Offline
 	entry, err := a.Spool.Append(report, a.Identity.Evidence)
 	if err != nil {
 		return spool.Entry{}, fmt.Errorf("collect: %w", err)

@@ -27,6 +27,9 @@ const (
 	MaxAddresses = 1024
 	// MaxIDLike is the most entries of os-release ID_LIKE.
 	MaxIDLike = 16
+	// MaxLastReceipt is the most bytes of the receipt's envelope that a report
+	// carries as proof of its age; an accepting one has under a kilobyte.
+	MaxLastReceipt = 4096
 	// MaxInteger is the largest integer JSON carries exactly everywhere (RFC 7493).
 	MaxInteger = 1<<53 - 1
 

@@ -25,6 +25,13 @@ type Report struct {
 	// TransportKey is the NATS user key (U...) this host publishes with. It
 	// binds the road's subject to the evidence key.
 	TransportKey string `json:"transport_key"`
+	// Offline says that the host is set up to reach no collector: its reports travel
+	// by hand, in full. A claim; it makes dates stricter, never looser.
+	Offline bool `json:"offline,omitempty"`
+	// LastReceipt is the newest receipt the host had seen when it sealed this report,
+	// as the collector signed it. Nobody could have known its signature before, so it
+	// proves that the report is not older than the receipt. Empty before the first.
+	LastReceipt string `json:"last_receipt,omitempty"`
 
 	Agent  Agent             `json:"agent"`
 	Host   Host              `json:"host"`

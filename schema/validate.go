@@ -129,6 +129,7 @@ func (t text) check() error {
 // have their own checks.
 func textsOf(r *Report) []text {
 	texts := []text{
+		{field: "last_receipt", value: &r.LastReceipt, max: MaxLastReceipt},
 		{field: "agent.version", value: &r.Agent.Version, max: maxName, word: true},
 		{field: "agent.go_version", value: &r.Agent.GoVersion, max: maxName},
 		{field: "agent.platform", value: &r.Agent.Platform, max: maxName},

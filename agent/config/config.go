@@ -30,6 +30,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/patchproof/patchproof/schema"
+	"github.com/patchproof/patchproof/schema/bundle"
 	"github.com/patchproof/patchproof/schema/envelope"
 )
 
@@ -50,6 +51,11 @@ type Config struct {
 	// ReceiptKey is the collector's receipt key in hex, as `patchproof key show`
 	// prints it. Sending needs it.
 	ReceiptKey string `yaml:"receipt_key"`
+	// RecipientKey is what bundles are sealed to, as `patchproof key show` prints it.
+	// Exporting needs it.
+	RecipientKey string `yaml:"recipient_key"`
+	// Export sets this host up as one that no network reaches.
+	Export Export `yaml:"export"`
 	// StateDir holds the keys and the spool. Default /var/lib/patchproof-agent.
 	StateDir string `yaml:"state_dir"`
 	// Interval between reports. Default 6h.
@@ -73,6 +79,15 @@ type Spool struct {
 	MaxReports int `yaml:"max_reports"`
 }
 
+// Export is about reports that travel by hand.
+type Export struct {
+	// Dir is where `run` writes bundles. With it the host is offline: `run` collects
+	// and exports, and sends nothing.
+	Dir string `yaml:"dir"`
+	// Interval between exports. Default 24h.
+	Interval time.Duration `yaml:"interval"`
+}
+
 // IMDS is about the EC2 instance metadata service.
 type IMDS struct {
 	// Disabled: do not ask it, even on an EC2 instance.
@@ -91,6 +106,7 @@ const (
 const (
 	minInterval = time.Minute
 	maxInterval = 7 * 24 * time.Hour
+	maxExport   = 31 * 24 * time.Hour
 	minResend   = time.Second
 )
 
@@ -163,6 +179,9 @@ func (c *Config) variables() map[string]func(string) error {
 	return map[string]func(string) error{
 		"SERVER":            text(&c.Server),
 		"RECEIPT_KEY":       text(&c.ReceiptKey),
+		"RECIPIENT_KEY":     text(&c.RecipientKey),
+		"EXPORT_DIR":        text(&c.Export.Dir),
+		"EXPORT_INTERVAL":   duration(&c.Export.Interval),
 		"STATE_DIR":         text(&c.StateDir),
 		"INTERVAL":          duration(&c.Interval),
 		"RESEND":            duration(&c.Resend),
@@ -269,6 +288,20 @@ func (c *Config) Validate() error {
 			fault("receipt_key", "%w", err)
 		}
 	}
+	if c.RecipientKey != "" {
+		if _, err := c.Recipient(); err != nil {
+			fault("recipient_key", "%w", err)
+		}
+	}
+	if c.Export.Dir != "" && !filepath.IsAbs(c.Export.Dir) {
+		fault("export.dir", "%q is not an absolute path", c.Export.Dir)
+	}
+	if c.Export.Dir != "" && c.RecipientKey == "" {
+		fault("export.dir", "is set and recipient_key is not: bundles are sealed to it")
+	}
+	if e := c.Export.Interval; e != 0 && (e < minInterval || e > maxExport) {
+		fault("export.interval", "%s, want %s to %s", e, minInterval, maxExport)
+	}
 	if !filepath.IsAbs(d.StateDir) {
 		fault("state_dir", "%q is not an absolute path", d.StateDir)
 	}
@@ -299,6 +332,14 @@ func (c *Config) PinnedKey() (ed25519.PublicKey, error) {
 		return nil, nil
 	}
 	return schema.ParseKeyID(c.ReceiptKey)
+}
+
+// Recipient returns the key bundles are sealed to, nil when none is set.
+func (c *Config) Recipient() (*bundle.Recipient, error) {
+	if c.RecipientKey == "" {
+		return nil, nil //nolint:nilnil // none is set
+	}
+	return bundle.ParseRecipient(c.RecipientKey)
 }
 
 func checkServer(s string) error {

@@ -56,6 +56,10 @@ type ledger struct {
 	WantsReport  bool   `json:"wants_report,omitempty"`
 
 	LastAccepted *schema.Receipt `json:"last_accepted,omitempty"`
+	// LastReceipt is the receipt with the latest time that was seen, as it was
+	// signed; ReceiptedAt is that time.
+	LastReceipt  string          `json:"last_receipt,omitempty"`
+	ReceiptedAt  time.Time       `json:"receipted_at,omitzero"`
 	LastRejected *schema.Receipt `json:"last_rejected,omitempty"`
 	LastSealed   *Sealed         `json:"last_sealed,omitempty"`
 
@@ -109,11 +113,11 @@ func (l *ledger) startEra(keyID string) {
 // compose returns r as the next report of the chain, and notes what it tells.
 func (l *ledger) compose(r *schema.Report) *schema.Report {
 	next := *r
-	next.Sequence, next.Previous = l.Sequence+1, l.ID
+	next.Sequence, next.Previous, next.LastReceipt = l.Sequence+1, l.ID, l.LastReceipt
 	next.Bodies = map[string]string{}
 	for _, p := range r.Parts {
 		body, ok := r.Bodies[p.Name]
-		if ok && l.Baseline[p.Name] != p.Digest {
+		if ok && (r.Offline || l.Baseline[p.Name] != p.Digest) {
 			next.Bodies[p.Name] = body
 		}
 	}
@@ -124,6 +128,14 @@ func (l *ledger) compose(r *schema.Report) *schema.Report {
 	}
 	l.Told = l.Counts
 	return &next
+}
+
+// saw keeps a verified receipt as proof of the age of reports to come, unless a
+// later one was seen.
+func (l *ledger) saw(raw []byte, r schema.Receipt) {
+	if len(raw) <= schema.MaxLastReceipt && r.ReceivedAt.After(l.ReceiptedAt) {
+		l.LastReceipt, l.ReceiptedAt = string(raw), r.ReceivedAt
+	}
 }
 
 // gaps tells what happened to the chain since the last report.

@@ -82,7 +82,7 @@ func fits(r schema.Receipt, e Entry, opened *envelope.Opened) error {
 func (s *Spool) settle(l *ledger, e Entry, opened *envelope.Opened, raw []byte, r schema.Receipt) (Outcome, error) {
 	switch {
 	case r.Kind == schema.ReceiptAccepted:
-		return Accepted, s.accept(l, e, opened, r)
+		return Accepted, s.accept(l, e, opened, raw, r)
 	case r.Kind == schema.ReceiptNeed:
 		return s.need(l, e, raw, r)
 	case r.Kind == schema.ReceiptRejected && schema.Retryable(r.Reason):
@@ -95,7 +95,7 @@ func (s *Spool) settle(l *ledger, e Entry, opened *envelope.Opened, raw []byte, 
 }
 
 // accept ends a report's stay. What it names by digest the collector has.
-func (s *Spool) accept(l *ledger, e Entry, opened *envelope.Opened, r schema.Receipt) error {
+func (s *Spool) accept(l *ledger, e Entry, opened *envelope.Opened, raw []byte, r schema.Receipt) error {
 	report, err := opened.Report()
 	if err != nil {
 		return err
@@ -107,6 +107,7 @@ func (s *Spool) accept(l *ledger, e Entry, opened *envelope.Opened, r schema.Rec
 		}
 	}
 	l.LastAccepted = &r
+	l.saw(raw, r)
 	l.Counts.Accepted++
 	l.Todo = append(l.Todo, step{doRemove, e.name(waitingExt)})
 	delete(s.needed, e.ID)

@@ -30,7 +30,10 @@
 //     statement, so the newest carries the state; the dropped ones are history,
 //     and that history is missing is itself stated.
 //   - A part goes by digest only when the collector's receipt for a report that
-//     names this digest is on record. Until then its body travels in every report.
+//     names this digest is on record. Until then its body travels in every report,
+//     and always in one that says it is offline: what travels by hand stands alone.
+//   - A report carries the receipt with the latest time that was seen when it was
+//     sealed, which proves that it is not older.
 //   - A sequence that may have been used is never used again: when the ledger is
 //     lost or the collector reports a fork, the sequence jumps ahead.
 package spool
@@ -190,8 +193,9 @@ func (s *Spool) locked(change func(*ledger) error) error {
 }
 
 // Append seals r as the next report of the chain and keeps it. It sets the
-// sequence and the predecessor, leaves out the bodies the collector has, and
-// adds as gaps what happened to earlier reports. r is not changed.
+// sequence, the predecessor and the last receipt, leaves out the bodies the
+// collector has unless r is offline, and adds as gaps what happened to earlier
+// reports. r is not changed.
 func (s *Spool) Append(r *schema.Report, key ed25519.PrivateKey) (Entry, error) {
 	var entry Entry
 	err := s.locked(func(l *ledger) error {

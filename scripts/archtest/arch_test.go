@@ -71,6 +71,7 @@ var agentFloors = map[string]int{
 	"agent/identity":             4,
 	"agent/spool":                4,
 	"agent/publish":              4,
+	"agent/export":               4,
 	"agent":                      5,
 	"agent/config":               6,
 	"agent/cmd/patchproof-agent": 7,

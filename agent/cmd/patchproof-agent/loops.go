@@ -71,14 +71,30 @@ func (c *command) runBoth() *cobra.Command {
 	return setting(&cobra.Command{
 		Use:   "run",
 		Short: "Collect and send until stopped; this is what the service runs",
-		Args:  noArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return c.runLoops(cmd.Context(), cmd) },
+		Long: `Collect and send until stopped; this is what the service runs. On a host that no
+network reaches (export.dir is set) it collects, writes a bundle to that directory
+by schedule, and sends nothing.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.runLoops(cmd.Context(), cmd) },
 	}, "state-dir", "server", "receipt-key", "interval", "labels")
 }
 
 func (c *command) runLoops(ctx context.Context, cmd *cobra.Command) error {
 	return c.withAgent(ctx, cmd, slog.LevelInfo, []identity.Role{identity.Collector, identity.Sender},
-		func(ctx context.Context, a *agent.Agent) error { return a.Run(ctx) })
+		func(ctx context.Context, a *agent.Agent) error {
+			if !a.Offline {
+				return a.Run(ctx)
+			}
+			settings, err := c.settings(cmd)
+			if err != nil {
+				return err
+			}
+			w, err := exporter(settings, a.Identity)
+			if err != nil {
+				return err
+			}
+			return a.RunOffline(ctx, agent.Offline{Writer: w, Dir: settings.Export.Dir, Every: settings.Export.Interval})
+		})
 }
 
 func (c *command) once() *cobra.Command {
@@ -188,6 +204,7 @@ func wire(settings config.Config, id *identity.Identity, log *slog.Logger) (*age
 			report, _, err := scan.Run(ctx, options)
 			return report, err
 		},
+		Offline:  settings.Export.Dir != "",
 		Interval: settings.Interval, Resend: settings.Resend, Now: time.Now, Log: log,
 	}), nil
 }
@@ -195,6 +212,6 @@ func wire(settings config.Config, id *identity.Identity, log *slog.Logger) (*age
 func scanOptions(settings config.Config, root, cache string) scan.Options {
 	return scan.Options{
 		Root: root, Cache: cache, Labels: settings.Labels, AgentVersion: buildVersion(),
-		IMDS: !settings.IMDS.Disabled, IMDSEndpoint: settings.IMDS.Endpoint, Now: time.Now,
+		IMDS: !settings.IMDS.Disabled && settings.Export.Dir == "", IMDSEndpoint: settings.IMDS.Endpoint, Now: time.Now,
 	}
 }

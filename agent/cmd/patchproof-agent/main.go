@@ -108,6 +108,9 @@ func hintFor(err error) string {
 	if errors.Is(err, agent.ErrNoReceiptKey) {
 		return "set receipt_key to what `patchproof key show` prints on the collector"
 	}
+	if errors.Is(err, agent.ErrNoRecipientKey) {
+		return "set recipient_key to what `patchproof key show` prints on the collector"
+	}
 	return ""
 }
 
@@ -117,8 +120,10 @@ var flagVariables = map[string]string{
 	"state-dir":   "STATE_DIR",
 	"server":      "SERVER",
 	"receipt-key": "RECEIPT_KEY",
-	"interval":    "INTERVAL",
-	"labels":      "LABELS",
+
+	"recipient-key": "RECIPIENT_KEY",
+	"interval":      "INTERVAL",
+	"labels":        "LABELS",
 }
 
 func (c *command) root() *cobra.Command {
@@ -139,7 +144,7 @@ func (c *command) root() *cobra.Command {
 		"configuration `file` (default "+config.DefaultPath+", when it is there)")
 	root.PersistentFlags().BoolVar(&c.debug, "debug", false, "log more")
 	root.AddCommand(c.inventory(), c.collect(), c.send(), c.runBoth(), c.once(),
-		c.status(), c.checkConfig(), c.version(), c.service())
+		c.export(), c.receipts(), c.status(), c.checkConfig(), c.version(), c.service())
 	return root
 }
 
@@ -164,8 +169,10 @@ func setting(cmd *cobra.Command, names ...string) *cobra.Command {
 		"state-dir":   "`directory` of keys and spool (default " + config.DefaultStateDir + ")",
 		"server":      "NATS `url` of the collector (default " + config.DefaultServer + ")",
 		"receipt-key": "the collector's receipt `key` in hex",
-		"interval":    "`time` between reports (default " + agent.DefaultInterval.String() + ")",
-		"labels":      "labels of this host, as `key=value,...`",
+
+		"recipient-key": "the collector's recipient `key`, which bundles are sealed to",
+		"interval":      "`time` between reports (default " + agent.DefaultInterval.String() + ")",
+		"labels":        "labels of this host, as `key=value,...`",
 	}
 	for _, name := range names {
 		cmd.Flags().String(name, "", usage[name])

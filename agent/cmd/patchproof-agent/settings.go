@@ -56,6 +56,8 @@ func (c *command) checkConfig() *cobra.Command {
 Fields of the file, with their defaults:
   server: nats://127.0.0.1:4222          the collector's broker
   receipt_key: ""                        as "patchproof key show" prints it; sending needs it
+  recipient_key: ""                      from there too; export needs it
+  export: {dir: "", interval: 24h}       no network: run exports there, sends nothing
   state_dir: /var/lib/patchproof-agent   keys and spool
   interval: 6h                           between reports
   resend: 30s                            first wait for a receipt
@@ -73,7 +75,7 @@ PATCHPROOF_AGENT_LABELS as key=value,...; flags come last.`,
 			}
 			c.say("configuration is sound")
 			if settings.ReceiptKey == "" {
-				c.say("warning: no receipt_key: the agent can collect and cannot send")
+				c.say("warning: no receipt_key: the agent can collect and can settle no receipt")
 				c.hint("set receipt_key to what `patchproof key show` prints on the collector")
 			}
 			return nil

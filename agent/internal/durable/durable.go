@@ -8,9 +8,11 @@
 package durable
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -34,6 +36,49 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	if err := Rename(temp, path); err != nil {
 		_ = os.Remove(temp) // the rename's error is the one to tell
 		return err
+	}
+	return nil
+}
+
+// ErrDiffers says that what was written does not come back as it was.
+var ErrDiffers = errors.New("what was written does not come back from the medium")
+
+// WriteVerified is WriteFile for a medium that may be bad: what was synced is read
+// back, past the page cache where the system can, before it takes its place. It is
+// written aside as path with ".part" added, which a crash may leave there and the
+// next call replaces. ErrDiffers when the medium gives back something else.
+func WriteVerified(path string, data []byte, mode fs.FileMode) error {
+	part := path + ".part"
+	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := create(part, data, mode); err != nil {
+		return err
+	}
+	err := verify(part, data)
+	if err == nil {
+		err = Rename(part, path)
+	}
+	if err != nil {
+		_ = os.Remove(part) // the first error is the one to tell
+	}
+	return err
+}
+
+// verify compares a synced file with what was written to it.
+func verify(path string, want []byte) error {
+	f, err := os.OpenFile(path, os.O_RDONLY|openNoFollow, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	dropCache(f)
+	got, err := io.ReadAll(io.LimitReader(f, int64(len(want))+1))
+	if err != nil {
+		return fmt.Errorf("read back %s: %w", path, err)
+	}
+	if !bytes.Equal(got, want) {
+		return fmt.Errorf("%s: %w", path, ErrDiffers)
 	}
 	return nil
 }
@@ -90,9 +135,15 @@ func RemoveTemps(dir string) error {
 // stage writes data to a new file with a temporary name in dir and syncs it.
 func stage(dir string, data []byte, mode fs.FileMode) (string, error) {
 	path := filepath.Join(dir, TempPrefix+rand.Text())
+	return path, create(path, data, mode)
+}
+
+// create writes data to a file that is not there yet and syncs it. What could not
+// be written whole is removed.
+func create(path string, data []byte, mode fs.FileMode) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
 	if err != nil {
-		return "", err
+		return err
 	}
 	_, err = f.Write(data)
 	if err == nil {
@@ -103,9 +154,9 @@ func stage(dir string, data []byte, mode fs.FileMode) (string, error) {
 	}
 	if err != nil {
 		_ = os.Remove(path) // the write's error is the one to tell
-		return "", fmt.Errorf("write %s: %w", path, err)
+		return fmt.Errorf("write %s: %w", path, err)
 	}
-	return path, nil
+	return nil
 }
 
 // Lock is a lock on a file, held until Close or the end of the process.
