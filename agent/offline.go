@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -58,7 +59,7 @@ func (a *Agent) exportLoop(ctx context.Context, o Offline) error {
 	}
 	for {
 		wait := o.Every
-		if files, err := a.Export(o.Writer, o.Dir); err != nil {
+		if files, err := a.Export(o.Writer, filepath.Clean(o.Dir)+string(filepath.Separator)); err != nil {
 			wait = min(retryExport, o.Every)
 			a.Log.Error("export failed", "err", err, "retry_in", wait)
 		} else {

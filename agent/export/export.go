@@ -42,6 +42,8 @@ var (
 	ErrNotBundle = errors.New("a file that is no bundle is in its place")
 	// ErrTooMuch: what waits does not fit one file.
 	ErrTooMuch = errors.New("what waits does not fit one bundle")
+	// ErrNoDirectory: what is named as a directory is none; a medium is not there.
+	ErrNoDirectory = errors.New("no such directory")
 )
 
 // Envelope is one line to write out.
@@ -74,15 +76,21 @@ type File struct {
 }
 
 // Write writes everything to out: a file, or a directory that is there, in which
-// the host's own names are used and replaced. What one bundle cannot hold goes on
-// in further files, which only a directory has room for; ErrTooMuch otherwise.
+// the host's own names are used and replaced. A name that ends in a separator is a
+// directory's (ErrNoDirectory). What one bundle cannot hold goes on in further
+// files, which only a directory has room for; ErrTooMuch otherwise.
 func (w *Writer) Write(out string, all []Envelope) ([]File, error) {
+	if out == "" {
+		return nil, errors.New("export: no place to write to")
+	}
 	groups := group(all)
 	paths := []string{out}
 	info, err := os.Stat(out)
 	switch {
 	case err == nil && info.IsDir():
 		paths = w.paths(out, len(groups))
+	case os.IsPathSeparator(out[len(out)-1]):
+		return nil, fmt.Errorf("export to %s: %w", out, ErrNoDirectory)
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("export: %w", err)
 	case len(groups) > 1:

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -67,11 +65,6 @@ func (c *command) runExport(cmd *cobra.Command, out string, collect bool) error 
 	if out == "" {
 		return &usageError{errors.New("no place to write to"), "name a directory or a file with --out"}
 	}
-	if strings.HasSuffix(out, string(os.PathSeparator)) {
-		if info, err := os.Stat(out); err != nil || !info.IsDir() {
-			return &hinted{fmt.Errorf("export: %s is no directory", out), "is the medium mounted?"}
-		}
-	}
 	return c.withAgent(cmd.Context(), cmd, slog.LevelWarn, nil, func(ctx context.Context, a *agent.Agent) error {
 		settings, err := c.settings(cmd)
 		if err != nil {
@@ -115,6 +108,8 @@ func exportHint(err error) error {
 	switch {
 	case errors.Is(err, export.ErrTooMuch):
 		return &hinted{err, "name a directory: there is room for several files"}
+	case errors.Is(err, export.ErrNoDirectory):
+		return &hinted{err, "is the medium mounted?"}
 	case errors.Is(err, export.ErrNotBundle):
 		return &hinted{err, "name another file, or move that one away"}
 	default:
@@ -192,8 +187,10 @@ func (c *command) importReceipts(cmd *cobra.Command, path string) error {
 			return err
 		}
 		if done.Refused > 0 {
-			return &hinted{fmt.Errorf("%s refused; they changed nothing", plural(done.Refused, "line")),
-				"is receipt_key that of the collector the file comes from?"}
+			return &hinted{
+				fmt.Errorf("%s refused; they changed nothing", plural(done.Refused, "line")),
+				"is receipt_key that of the collector the file comes from?",
+			}
 		}
 		return nil
 	})
