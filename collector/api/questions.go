@@ -36,13 +36,15 @@ func get[I, O any](s *server, api huma.API, path, id, summary string, f func(con
 type none struct{}
 
 // FilterInput declares the filters of findings, for the API's document; what they
-// say is read by query.ParseFilter. A list is separated by commas.
+// say is read by query.ParseFilter. A list is separated by commas; a word that
+// holds one stands in double quotes. A filter said several times is one list.
 type FilterInput struct {
 	Severity       string `query:"severity" maxLength:"4096" doc:"critical, high, medium, low"`
 	Priority       string `query:"priority" maxLength:"4096" doc:"P0 to P4"`
 	State          string `query:"state" maxLength:"4096" doc:"open, pending_reboot, fixed, not_affected"`
 	Cycle          string `query:"cycle" maxLength:"4096" doc:"zero_day, out_of_cycle, in_cycle"`
-	Flag           string `query:"flag" maxLength:"4096" doc:"arrival, target_missed; all of them must hold"`
+	Outcome        string `query:"outcome" maxLength:"4096" doc:"within, overdue, awaiting_fix, accepted, fixed_on_time, fixed_late, not_affected, not_running, retired_in_time, retired_overdue"`
+	Flag           string `query:"flag" maxLength:"4096" doc:"arrival, regression, on_time_claimed, target_missed; all of them must hold"`
 	KEV            string `query:"kev" maxLength:"4096" doc:"true or false"`
 	Overdue        string `query:"overdue" maxLength:"4096" doc:"true: the clock runs and the due date has passed"`
 	AwaitingFix    string `query:"awaiting_fix" maxLength:"4096" doc:"true: no date yet, for want of a fix"`

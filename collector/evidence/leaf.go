@@ -278,7 +278,7 @@ func FindingsDigest(list []finding.Finding) (string, error) {
 
 func exactFinding(f finding.Finding) finding.Finding {
 	f.Detected, f.Available, f.SeenAt, f.Closed = instant(f.Detected), instant(f.Available), instant(f.SeenAt), instant(f.Closed)
-	f.Verdict.DueAt, f.Verdict.MitigateBy = instant(f.Verdict.DueAt), instant(f.Verdict.MitigateBy)
+	f.Verdict.DueAt, f.Verdict.MitigateBy, f.Verdict.TargetAt = instant(f.Verdict.DueAt), instant(f.Verdict.MitigateBy), instant(f.Verdict.TargetAt)
 	return f
 }
 

@@ -8,18 +8,6 @@ import (
 	"time"
 )
 
-// Outcome says how a closed finding is counted. Outcomes are disjoint.
-type Outcome string
-
-// Outcomes.
-const (
-	FixedOnTime    Outcome = "fixed_on_time"
-	FixedLate      Outcome = "fixed_late"
-	WasNotAffected Outcome = "not_affected"
-	RetiredInTime  Outcome = "retired_in_time"
-	RetiredOverdue Outcome = "retired_overdue"
-)
-
 // FixKind says where the time of a fix comes from.
 type FixKind string
 
@@ -44,9 +32,11 @@ type End struct {
 	Outcome Outcome `json:"outcome"`
 	Fix     FixTime `json:"fix,omitzero"`
 	// OnTimeClaimed: in time by the host's claim alone, what receipts prove is later.
-	OnTimeClaimed bool      `json:"on_time_claimed,omitempty"`
-	FinalAt       time.Time `json:"final_at"`
-	Final         bool      `json:"final,omitempty"`
+	OnTimeClaimed bool `json:"on_time_claimed,omitempty"`
+	// TargetMissed: it stood after its target.
+	TargetMissed bool      `json:"target_missed,omitempty"`
+	FinalAt      time.Time `json:"final_at"`
+	Final        bool      `json:"final,omitempty"`
 }
 
 // Cause says why a deadline moved, or why one is held.

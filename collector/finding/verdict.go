@@ -22,6 +22,8 @@ type Verdict struct {
 	DueAt time.Time `json:"due_at,omitzero"`
 	// Target is the softer date of crown jewels (standard, §7.1).
 	Target Date `json:"target,omitempty"`
+	// TargetAt is the first instant after Target (UTC).
+	TargetAt time.Time `json:"target_at,omitzero"`
 	// MitigateBy is the Zero-Day mitigation instant (UTC).
 	MitigateBy time.Time `json:"mitigate_by,omitzero"`
 	// Rule is the id of the winning candidate's rule, empty when none.

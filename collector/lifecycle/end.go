@@ -30,6 +30,8 @@ func End(f *finding.Finding, window time.Duration, now time.Time) finding.End {
 	e.FinalAt = f.Closed.Add(window)
 	e.Final = !now.Before(e.FinalAt)
 	e.OnTimeClaimed = false
+	target := f.Verdict.TargetAt
+	e.TargetMissed = !target.IsZero() && !ended(f).Before(target)
 	limit := f.Verdict.DueAt
 	if b := f.Clock.Breach(finding.Patch); b != nil {
 		limit = b.At
@@ -46,6 +48,14 @@ func End(f *finding.Finding, window time.Duration, now time.Time) finding.End {
 		e.Outcome = finding.WasNotAffected
 	}
 	return e
+}
+
+// ended is until when a closed finding stood.
+func ended(f *finding.Finding) time.Time {
+	if !f.End.Fix.At.IsZero() {
+		return f.End.Fix.At
+	}
+	return f.Closed
 }
 
 // SameEpisode reports whether a finding that ended comes back as the same

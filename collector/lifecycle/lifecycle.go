@@ -112,7 +112,7 @@ func evaluate(p *sla.Policy, in sla.Input, now time.Time) (finding.Verdict, erro
 	if err != nil {
 		return v, fmt.Errorf("policy %.12s: %w", p.Digest, err)
 	}
-	v.DueAt, v.MitigateBy = v.DueAt.Truncate(time.Microsecond), v.MitigateBy.Truncate(time.Microsecond)
+	v.DueAt, v.MitigateBy, v.TargetAt = v.DueAt.Truncate(time.Microsecond), v.MitigateBy.Truncate(time.Microsecond), v.TargetAt.Truncate(time.Microsecond)
 	return v, nil
 }
 

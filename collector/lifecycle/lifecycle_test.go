@@ -243,23 +243,24 @@ func TestOutcome(t *testing.T) {
 	}
 	breached := finding.Clock{Breaches: []finding.Breach{{Kind: finding.Patch, At: day(11), Deadline: due}}}
 	for _, c := range []struct {
-		name    string
-		f       finding.Finding
-		want    finding.Outcome
-		claimed bool
+		name            string
+		f               finding.Finding
+		want            finding.Outcome
+		claimed, missed bool
 	}{
-		{"in time", finding.Finding{State: finding.Fixed, End: fix(8, 9)}, finding.FixedOnTime, false},
-		{"by its own word", finding.Finding{State: finding.Fixed, End: fix(8, 12)}, finding.FixedOnTime, true},
-		{"at the first instant out of time", finding.Finding{State: finding.Fixed, End: fix(10, 10)}, finding.FixedLate, false},
-		{"after a breach of a deadline that moved", finding.Finding{State: finding.Fixed, End: fix(11, 12), Clock: breached}, finding.FixedLate, false},
-		{"by the publisher's word", finding.Finding{State: finding.NotAffected}, finding.WasNotAffected, false},
+		{"in time", finding.Finding{State: finding.Fixed, End: fix(6, 9)}, finding.FixedOnTime, false, false},
+		{"after its target", finding.Finding{State: finding.Fixed, End: fix(7, 9)}, finding.FixedOnTime, false, true},
+		{"by its own word", finding.Finding{State: finding.Fixed, End: fix(8, 12)}, finding.FixedOnTime, true, true},
+		{"at the first instant out of time", finding.Finding{State: finding.Fixed, End: fix(10, 10)}, finding.FixedLate, false, true},
+		{"after a breach of a deadline that moved", finding.Finding{State: finding.Fixed, End: fix(11, 12), Clock: breached}, finding.FixedLate, false, true},
+		{"by the publisher's word", finding.Finding{State: finding.NotAffected}, finding.WasNotAffected, false, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.f.Verdict.DueAt, c.f.Closed = due, day(12)
+			c.f.Verdict.DueAt, c.f.Verdict.TargetAt, c.f.Closed = due, day(7), day(12)
 			for now, final := range map[int]bool{12: false, 25: false, 26: true} {
 				got := lifecycle.End(&c.f, 14*24*time.Hour, day(now))
-				if got.Outcome != c.want || got.OnTimeClaimed != c.claimed || got.Final != final {
-					t.Errorf("day %d: got %+v, want %s, claimed %t, final %t", now, got, c.want, c.claimed, final)
+				if got.Outcome != c.want || got.OnTimeClaimed != c.claimed || got.TargetMissed != c.missed || got.Final != final {
+					t.Errorf("day %d: got %+v, want %s, claimed %t, target missed %t, final %t", now, got, c.want, c.claimed, c.missed, final)
 				}
 			}
 			c.f.End = lifecycle.End(&c.f, 14*24*time.Hour, day(30))

@@ -88,7 +88,7 @@ func (d *decision) compose(current finding.Verdict, stands deadline) {
 	d.next.Arrival = d.old.Arrival
 	d.next.Due, d.next.DueAt, d.next.Rule = stands.due, stands.at, stands.rule
 	if d.next.Target != "" && stands.due != "" && d.next.Target > stands.due {
-		d.next.Target = stands.due
+		d.next.Target, d.next.TargetAt = stands.due, stands.at
 	}
 	switch {
 	case stands.at.IsZero():

@@ -25,8 +25,8 @@ type Filter struct {
 	OU, Account, Region, Service, Owner  []string
 	Package, Component, Advisory         []string
 	Vulnerability, Asset                 []string
-	// Flag lists what must all hold: arrival, target_missed.
-	Flag                          []string
+	// Outcome lists how findings are counted; Flag what must all hold.
+	Outcome, Flag                 []string
 	KEV, CrownJewel, ColdWallet   *bool
 	HotWallet                     *bool
 	Unowned, Overdue              bool
@@ -44,7 +44,8 @@ type Filter struct {
 
 // Kinds of filters: how their words are written.
 const (
-	// KindWords is a list of words, separated by commas.
+	// KindWords is a list of words, separated by commas. A word that holds a comma
+	// stands in double quotes, in which a double quote is written twice.
 	KindWords = "words"
 	// KindDate is a date, YYYY-MM-DD.
 	KindDate = "date"
@@ -81,7 +82,8 @@ var Fields = []Field{
 	{Name: "priority", Kind: KindWords, Doc: "only these priorities", Words: []string{"P0", "P1", "P2", "P3", "P4"}, of: func(f *Filter) any { return &f.Priority }},
 	{Name: "state", Kind: KindWords, Doc: "only these states", Words: words(finding.Open, finding.PendingReboot, finding.Fixed, finding.NotAffected), of: func(f *Filter) any { return &f.State }},
 	{Name: "cycle", Kind: KindWords, Doc: "only these cycles", Words: []string{"zero_day", "out_of_cycle", "in_cycle"}, of: func(f *Filter) any { return &f.Cycle }},
-	{Name: "flag", Kind: KindWords, Doc: "only with all of these flags", Words: []string{"arrival", "target_missed"}, of: func(f *Filter) any { return &f.Flag }},
+	{Name: "outcome", Kind: KindWords, Doc: "only those counted as one of these", Words: words(finding.Outcomes...), of: func(f *Filter) any { return &f.Outcome }},
+	{Name: "flag", Kind: KindWords, Doc: "only with all of these flags", Words: words(finding.Flags...), of: func(f *Filter) any { return &f.Flag }},
 	{Name: "kev", Kind: KindChoice, Doc: "only known exploited ones, or only others", of: func(f *Filter) any { return &f.KEV }},
 	{Name: "overdue", Kind: KindSwitch, Doc: "only overdue ones", of: func(f *Filter) any { return &f.Overdue }},
 	{Name: "awaiting_fix", Kind: KindSwitch, Doc: "only those without a date, for want of a fix", of: func(f *Filter) any { return &f.AwaitingFix }},
@@ -143,11 +145,13 @@ func (d *Field) Set(f *Filter, value string) error {
 }
 
 func (d *Field) list(value string) ([]string, error) {
-	list := strings.Split(value, ",")
-	for i, w := range list {
-		list[i] = strings.TrimSpace(w)
-		if list[i] == "" || len(d.Words) > 0 && !slices.Contains(d.Words, list[i]) {
-			return nil, d.refuse(list[i], d.want())
+	list, err := splitWords(value)
+	if err != nil {
+		return nil, fmt.Errorf("%s %q: %w", d.Name, value, err)
+	}
+	for _, w := range list {
+		if w == "" || len(d.Words) > 0 && !slices.Contains(d.Words, w) {
+			return nil, d.refuse(w, d.want())
 		}
 	}
 	return list, nil
@@ -155,7 +159,7 @@ func (d *Field) list(value string) ([]string, error) {
 
 func (d *Field) want() string {
 	if len(d.Words) == 0 {
-		return "a name, or several separated by commas"
+		return "a name, or several separated by commas; one that holds a comma in double quotes"
 	}
 	last := len(d.Words) - 1
 	return strings.Join(d.Words[:last], ", ") + " or " + d.Words[last]
@@ -169,7 +173,7 @@ func (d *Field) refuse(value, want string) error {
 func (d *Field) value(f *Filter) string {
 	switch at := d.of(f).(type) {
 	case *[]string:
-		return strings.Join(*at, ",")
+		return joinWords(*at)
 	case *string:
 		return *at
 	case *bool:
@@ -329,7 +333,8 @@ func (d *Field) both(mine, theirs string) (string, bool) {
 	case d.Kind != KindWords:
 		return theirs, mine == theirs
 	}
-	allowed := strings.Split(theirs, ",")
-	keep := slices.DeleteFunc(strings.Split(mine, ","), func(w string) bool { return !slices.Contains(allowed, w) })
-	return strings.Join(keep, ","), len(keep) > 0
+	allowed, _ := splitWords(theirs) // as value wrote them
+	keep, _ := splitWords(mine)
+	keep = slices.DeleteFunc(keep, func(w string) bool { return !slices.Contains(allowed, w) })
+	return joinWords(keep), len(keep) > 0
 }

@@ -72,7 +72,7 @@ func TestFilterRefusesWhatNobodyCanAnswer(t *testing.T) {
 		"due_before=tomorrow":              `due_before "tomorrow"`,
 		"closed_after=2026-13-01":          "want a date",
 		"kev=perhaps":                      "want true or false",
-		"flag=broken":                      "want arrival or target_missed",
+		"flag=broken":                      "want arrival, regression, on_time_claimed or target_missed",
 		"view=nothing":                     "want kev-internet",
 		"sort=due,-nothing":                `sort key "-nothing"`,
 		"unowned=true&owner=payments":      "exclude each other",
@@ -113,6 +113,7 @@ func TestFiltersLetThroughWhatTheySay(t *testing.T) {
 	f := newFixture(t, t.TempDir())
 	kev := aFinding(1, finding.Critical, finding.Open, -3, true)
 	kev.Verdict.Cycle, kev.Verdict.Arrival, kev.Verdict.Target, kev.Verdict.Priority = "zero_day", true, "2026-06-09", "P0"
+	kev.Verdict.TargetAt = now.Truncate(24 * time.Hour)
 	fixed := aFinding(2, finding.Low, finding.Fixed, 30, false)
 	waits := aFinding(3, finding.Medium, finding.Open, 0, false)
 	waits.Verdict.Due, waits.Verdict.DueAt = "", time.Time{}
@@ -129,6 +130,8 @@ func TestFiltersLetThroughWhatTheySay(t *testing.T) {
 		"kev=false":                            "3 2",
 		"flag=arrival":                         "1",
 		"flag=target_missed":                   "1",
+		"flag=on_time_claimed":                 "",
+		"flag=regression":                      "",
 		"flag=arrival,target_missed":           "1",
 		"overdue=true":                         "1",
 		"awaiting_fix=true":                    "3",

@@ -36,19 +36,26 @@ type Finding struct {
 	State          finding.State    `json:"state"`
 	Reason         string           `json:"reason,omitempty"`
 	// Overdue as of the answer: the clock runs and the due date has passed.
-	Overdue     bool         `json:"overdue"`
-	AwaitingFix bool         `json:"awaiting_fix,omitempty"`
-	Arrival     bool         `json:"arrival,omitempty" doc:"The window had closed at first sight."`
-	Detected    time.Time    `json:"detected"`
-	Available   time.Time    `json:"available,omitzero" doc:"When the vendor issued a fix."`
-	ClockStart  finding.Date `json:"clock_start"`
-	Due         finding.Date `json:"due,omitempty"`
-	DueAt       time.Time    `json:"due_at,omitzero" doc:"First instant out of time."`
+	Overdue     bool `json:"overdue"`
+	AwaitingFix bool `json:"awaiting_fix,omitempty"`
+	// Outcome is how it is counted as of the answer; FinalAt is when that of a closed
+	// one stops being provisional, and Final is whether the record says it has.
+	Outcome       finding.Outcome `json:"outcome" doc:"within, overdue, awaiting_fix, accepted, fixed_on_time, fixed_late, not_affected, not_running, retired_in_time or retired_overdue."`
+	Final         bool            `json:"final,omitempty" doc:"The outcome will not change any more."`
+	FinalAt       time.Time       `json:"final_at,omitzero" doc:"When the outcome of a closed one becomes final."`
+	Arrival       bool            `json:"arrival,omitempty" doc:"The window had closed at first sight."`
+	Regression    bool            `json:"regression,omitempty" doc:"It came back after the window: a new episode."`
+	OnTimeClaimed bool            `json:"on_time_claimed,omitempty" doc:"Fixed in time by the host's word alone."`
+	Detected      time.Time       `json:"detected"`
+	Available     time.Time       `json:"available,omitzero" doc:"When the vendor issued a fix."`
+	ClockStart    finding.Date    `json:"clock_start"`
+	Due           finding.Date    `json:"due,omitempty"`
+	DueAt         time.Time       `json:"due_at,omitzero" doc:"First instant out of time."`
 	// DaysLeft counts whole days to the breach, negative after it; meaningless without Due.
 	DaysLeft     int          `json:"days_left"`
 	Target       finding.Date `json:"target,omitempty"`
 	MitigateBy   time.Time    `json:"mitigate_by,omitzero"`
-	TargetMissed bool         `json:"target_missed,omitempty" doc:"The clock runs and the target has passed."`
+	TargetMissed bool         `json:"target_missed,omitempty" doc:"It stands, or stood, after its target."`
 	Rule         string       `json:"rule,omitempty"`
 	Why          string       `json:"why,omitempty" doc:"The winning rule in words."`
 	Closed       time.Time    `json:"closed,omitzero"`
@@ -135,10 +142,14 @@ func (s *Service) findingQuery(ctx context.Context, f Filter, at time.Time) (q s
 	if f.Overdue {
 		q.OverdueAt = at
 	}
+	for _, w := range f.Outcome {
+		q.Outcome = append(q.Outcome, finding.Outcome(w))
+	}
 	for _, w := range f.Flag {
-		if err := s.flag(ctx, &q, w, at); err != nil {
-			return q, false, err
-		}
+		q.Flags = append(q.Flags, finding.Flag(w))
+	}
+	if len(q.Outcome)+len(q.Flags) > 0 {
+		q.OutcomeAt = at
 	}
 	for _, t := range []struct {
 		word string
@@ -163,21 +174,6 @@ func (s *Service) findingQuery(ctx context.Context, f Filter, at time.Time) (q s
 	return q, true, nil
 }
 
-func (s *Service) flag(ctx context.Context, q *store.FindingQuery, word string, at time.Time) error {
-	switch word {
-	case "arrival":
-		yes := true
-		q.Arrival = &yes
-		return nil
-	case "target_missed":
-		today, err := s.today(ctx, at)
-		q.TargetBefore = today
-		return err
-	default:
-		return fmt.Errorf("%w: flag %q is not known", ErrFilter, word)
-	}
-}
-
 // rows restates stored findings with what their assets are, in two reads.
 func (s *Service) rows(ctx context.Context, fs []finding.Finding, at time.Time) ([]Finding, error) {
 	out := make([]Finding, 0, len(fs))
@@ -196,14 +192,9 @@ func (s *Service) rows(ctx context.Context, fs []finding.Finding, at time.Time) 
 	for _, a := range list {
 		assets[a.ID] = a
 	}
-	today, err := s.today(ctx, at)
-	if err != nil {
-		return nil, err
-	}
 	for i := range fs {
 		r := row(&fs[i], "", at)
 		r.describe(assets[r.Asset])
-		r.TargetMissed = r.State.Running() && r.Target != "" && r.Target < today
 		out = append(out, r)
 	}
 	return out, nil
@@ -227,7 +218,8 @@ func row(f *finding.Finding, assetName string, at time.Time) Finding {
 		ID: f.ID, Asset: f.Asset, AssetName: assetName, Vulnerability: f.Vulnerability, Component: f.Component,
 		Severity: f.Severity, SeveritySource: f.SeveritySource, KEV: f.KEV, EPSS: f.EPSS,
 		Priority: v.Priority, Cycle: v.Cycle, State: f.State, Reason: f.Reason,
-		AwaitingFix: f.State.Running() && v.Due == "", Arrival: v.Arrival,
+		AwaitingFix: f.State.Running() && v.Due == "", Outcome: f.Outcome(at),
+		Arrival: v.Arrival, Regression: f.Regression, OnTimeClaimed: f.End.OnTimeClaimed, TargetMissed: f.TargetMissed(at),
 		Detected: f.Detected, Available: f.Available, ClockStart: v.ClockStart,
 		Due: v.Due, DueAt: v.DueAt, Target: v.Target, MitigateBy: v.MitigateBy, Rule: v.Rule, Closed: f.Closed,
 	}
@@ -236,6 +228,9 @@ func row(f *finding.Finding, assetName string, at time.Time) Finding {
 			r.Why = c.Why
 			break
 		}
+	}
+	if !f.State.Running() {
+		r.Final, r.FinalAt = f.End.Final, f.End.FinalAt
 	}
 	r.Installed, r.Fixed = versions(f.Packages)
 	if !v.DueAt.IsZero() {

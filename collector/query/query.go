@@ -12,11 +12,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
-	"github.com/patchproof/patchproof/collector/finding"
-	"github.com/patchproof/patchproof/collector/policy"
 	"github.com/patchproof/patchproof/collector/store"
 )
 
@@ -37,41 +34,12 @@ type Store interface {
 type Service struct {
 	Store Store
 	Now   func() time.Time
-
-	// zone is the policy's, read once for each policy.
-	zone atomic.Pointer[policyZone]
-}
-
-type policyZone struct {
-	policy string
-	zone   *time.Location
 }
 
 // policyAt is the policy in force at the end of the second that an instant names:
 // it may have come into force in it.
 func (s *Service) policyAt(ctx context.Context, at time.Time) (store.PolicyRecord, error) {
 	return s.Store.PolicyInForce(ctx, at.Add(time.Second-time.Microsecond))
-}
-
-// today is the date of an instant in the policy's zone, UTC without a policy.
-func (s *Service) today(ctx context.Context, at time.Time) (finding.Date, error) {
-	rec, err := s.policyAt(ctx, at)
-	if errors.Is(err, store.ErrNotFound) {
-		return finding.Date(at.UTC().Format(time.DateOnly)), nil
-	}
-	if err != nil {
-		return "", fmt.Errorf("read policy: %w", err)
-	}
-	z := s.zone.Load()
-	if z == nil || z.policy != rec.Digest {
-		p, _, err := policy.Parse(rec.Source)
-		if err != nil {
-			return "", fmt.Errorf("read policy %s: %w", rec.Digest, err)
-		}
-		z = &policyZone{policy: rec.Digest, zone: p.Zone}
-		s.zone.Store(z)
-	}
-	return finding.Date(at.In(z.zone).Format(time.DateOnly)), nil
 }
 
 // Meta says what an answer stands on.

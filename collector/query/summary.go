@@ -44,19 +44,48 @@ type AssetCounts struct {
 	Waiting int `json:"waiting" doc:"Marked for assessment."`
 }
 
-// FindingCounts are disjoint: Within, Overdue and AwaitingFix sum to Running;
-// Running, Fixed and NotAffected sum to Total.
+// FindingCounts count findings by outcome. Within, Overdue, AwaitingFix and
+// Accepted sum to Running, FixedOnTime and FixedLate to Fixed; these with
+// NotAffected, NotRunning, RetiredInTime and RetiredOverdue sum to Total.
 type FindingCounts struct {
-	Total         int `json:"total"`
-	Running       int `json:"running"`
-	Within        int `json:"within"`
-	Overdue       int `json:"overdue"`
-	AwaitingFix   int `json:"awaiting_fix"`
-	Fixed         int `json:"fixed"`
-	NotAffected   int `json:"not_affected"`
-	PendingReboot int `json:"pending_reboot" doc:"Of the running: fixed on disk, old kernel runs."`
-	Arrival       int `json:"arrival" doc:"Of the running: window had closed at first sight."`
-	KEV           int `json:"kev" doc:"Of the running: known exploited."`
+	Total          int `json:"total"`
+	Running        int `json:"running"`
+	Within         int `json:"within"`
+	Overdue        int `json:"overdue"`
+	AwaitingFix    int `json:"awaiting_fix"`
+	Accepted       int `json:"accepted" doc:"An exception in force gives the date."`
+	Fixed          int `json:"fixed" doc:"On time and late."`
+	FixedOnTime    int `json:"fixed_on_time"`
+	FixedLate      int `json:"fixed_late"`
+	NotAffected    int `json:"not_affected"`
+	NotRunning     int `json:"not_running" doc:"The image runs nowhere any more."`
+	RetiredInTime  int `json:"retired_in_time" doc:"Their asset was retired; never counted as fixed."`
+	RetiredOverdue int `json:"retired_overdue"`
+	PendingReboot  int `json:"pending_reboot" doc:"Of the running: fixed on disk, old kernel runs."`
+	Arrival        int `json:"arrival" doc:"Of the running: window had closed at first sight."`
+	KEV            int `json:"kev" doc:"Of the running: known exploited."`
+	// Provisional are those of the closed whose outcome can still change.
+	Provisional int        `json:"provisional" doc:"Of the closed: can come back as the same episode."`
+	Flags       FlagCounts `json:"flags" doc:"Running and closed ones alike."`
+	OnTime      *OnTime    `json:"on_time,omitempty" doc:"Absent where nothing that had a deadline has ended."`
+}
+
+// FlagCounts count findings by what is told on top of outcomes: they overlap.
+type FlagCounts struct {
+	Arrival       int `json:"arrival"`
+	Regression    int `json:"regression"`
+	OnTimeClaimed int `json:"on_time_claimed"`
+	TargetMissed  int `json:"target_missed"`
+}
+
+// OnTime is the share of remediations that were in time. It is of findings that
+// had a deadline and were fixed, or whose asset was retired after it: retiring an
+// asset makes no deadline met, and none that was missed undone.
+type OnTime struct {
+	InTime int `json:"in_time"`
+	Of     int `json:"of"`
+	// Percent is cut to one decimal, never rounded up.
+	Percent float64 `json:"percent"`
 }
 
 // SeverityRow counts running findings of one severity.
@@ -66,6 +95,7 @@ type SeverityRow struct {
 	Within      int              `json:"within"`
 	Overdue     int              `json:"overdue"`
 	AwaitingFix int              `json:"awaiting_fix"`
+	Accepted    int              `json:"accepted"`
 	KEV         int              `json:"kev"`
 }
 
@@ -124,7 +154,7 @@ func (s *Service) count(ctx context.Context, out *Summary, q store.FindingQuery,
 	}
 	for _, c := range severities {
 		out.Findings.add(c)
-		if c.Running > 0 {
+		if c.Outcome.Running() && c.Total > 0 {
 			out.severity(finding.Severity(c.Value)).add(c)
 		}
 	}
@@ -162,21 +192,56 @@ func (s *Service) count(ctx context.Context, out *Summary, q store.FindingQuery,
 
 func (c *FindingCounts) add(n store.FindingCount) {
 	c.Total += n.Total
-	c.Running += n.Running
-	c.Overdue += n.Overdue
-	c.AwaitingFix += n.AwaitingFix
-	c.Within += n.Running - n.Overdue - n.AwaitingFix
-	c.KEV += n.KEV
-	c.Arrival += n.Arrival
-	switch finding.State(n.State) {
-	case finding.Fixed:
-		c.Fixed += n.Total
-	case finding.NotAffected:
-		c.NotAffected += n.Total
-	case finding.PendingReboot:
-		c.PendingReboot += n.Total
-	case finding.Open:
+	if place := c.of(n.Outcome); place != nil {
+		*place += n.Total
 	}
+	switch n.Outcome {
+	case finding.FixedOnTime:
+		c.Fixed += n.Total
+		c.measure(n.Dated, n.Dated)
+	case finding.FixedLate:
+		c.Fixed += n.Total
+		c.measure(0, n.Dated)
+	case finding.RetiredOverdue:
+		c.measure(0, n.Dated)
+	default:
+	}
+	if n.Outcome.Running() {
+		c.Running += n.Total
+		c.KEV += n.KEV
+		c.Arrival += n.Arrival
+	} else {
+		c.Provisional += n.Total - n.Final
+	}
+	if finding.State(n.State) == finding.PendingReboot {
+		c.PendingReboot += n.Total
+	}
+	c.Flags.Arrival += n.Arrival
+	c.Flags.Regression += n.Regression
+	c.Flags.OnTimeClaimed += n.OnTimeClaimed
+	c.Flags.TargetMissed += n.TargetMissed
+}
+
+// of is the place of an outcome, nil for one this version does not know.
+func (c *FindingCounts) of(o finding.Outcome) *int {
+	return map[finding.Outcome]*int{
+		finding.Within: &c.Within, finding.Overdue: &c.Overdue, finding.AwaitingFix: &c.AwaitingFix, finding.Accepted: &c.Accepted,
+		finding.FixedOnTime: &c.FixedOnTime, finding.FixedLate: &c.FixedLate, finding.WasNotAffected: &c.NotAffected,
+		finding.NotRunning: &c.NotRunning, finding.RetiredInTime: &c.RetiredInTime, finding.RetiredOverdue: &c.RetiredOverdue,
+	}[o]
+}
+
+// measure adds findings that ended with a deadline, and how many of them in time.
+func (c *FindingCounts) measure(inTime, of int) {
+	if of == 0 {
+		return
+	}
+	if c.OnTime == nil {
+		c.OnTime = &OnTime{}
+	}
+	c.OnTime.InTime += inTime
+	c.OnTime.Of += of
+	c.OnTime.Percent = float64(c.OnTime.InTime*1000/c.OnTime.Of) / 10
 }
 
 // severity is the row of a severity; one of a newer policy is shown, never lost.
@@ -191,11 +256,18 @@ func (o *Summary) severity(sev finding.Severity) *SeverityRow {
 }
 
 func (r *SeverityRow) add(n store.FindingCount) {
-	r.Running += n.Running
-	r.Overdue += n.Overdue
-	r.AwaitingFix += n.AwaitingFix
-	r.Within += n.Running - n.Overdue - n.AwaitingFix
+	r.Running += n.Total
 	r.KEV += n.KEV
+	switch n.Outcome {
+	case finding.Overdue:
+		r.Overdue += n.Total
+	case finding.AwaitingFix:
+		r.AwaitingFix += n.Total
+	case finding.Accepted:
+		r.Accepted += n.Total
+	default:
+		r.Within += n.Total
+	}
 }
 
 func (s *Service) assetCounts(ctx context.Context, at time.Time) (AssetCounts, error) {

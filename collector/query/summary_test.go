@@ -3,10 +3,12 @@ package query_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/patchproof/patchproof/collector/finding"
@@ -52,11 +54,36 @@ func drawnFinding(t *rapid.T, asset string) finding.Finding {
 		rapid.SampledFrom([]finding.State{finding.Open, finding.PendingReboot, finding.Fixed, finding.NotAffected}).Draw(t, "state"),
 		rapid.IntRange(-20, 100).Draw(t, "days"), rapid.Bool().Draw(t, "kev"))
 	f.Asset, f.ID = asset, finding.ID(asset, f.Vulnerability, f.Component)
-	f.Verdict.Arrival = rapid.Bool().Draw(t, "arrival")
-	if rapid.Bool().Draw(t, "awaits") {
+	f.Verdict.Arrival, f.Regression = rapid.Bool().Draw(t, "arrival"), rapid.Bool().Draw(t, "regression")
+	switch rapid.IntRange(0, 3).Draw(t, "dated") {
+	case 0:
 		f.Verdict.Due, f.Verdict.DueAt = "", time.Time{}
+	case 1:
+		f.Verdict.Rule = "exception/X-1"
+	}
+	if rapid.Bool().Draw(t, "jewel") {
+		f.Verdict.TargetAt = now.AddDate(0, 0, rapid.IntRange(-20, 20).Draw(t, "target"))
+		f.Verdict.Target = finding.Date(f.Verdict.TargetAt.AddDate(0, 0, -1).Format(time.DateOnly))
+	}
+	if !f.State.Running() {
+		f.End = drawnEnd(t, f.State)
+		f.End.TargetMissed = f.End.TargetMissed && f.Verdict.Target != ""
 	}
 	return f
+}
+
+// drawnEnd draws how a finding ended, or that nothing is on record of it.
+func drawnEnd(t *rapid.T, state finding.State) finding.End {
+	outcomes := []finding.Outcome{finding.WasNotAffected}
+	if state == finding.Fixed {
+		outcomes = []finding.Outcome{"", finding.FixedOnTime, finding.FixedLate, finding.RetiredInTime, finding.RetiredOverdue, finding.NotRunning}
+	}
+	e := finding.End{Outcome: rapid.SampledFrom(outcomes).Draw(t, "outcome")}
+	if e.Outcome != "" {
+		e.FinalAt, e.Final = now.AddDate(0, 0, 1), rapid.Bool().Draw(t, "final")
+		e.OnTimeClaimed, e.TargetMissed = rapid.Bool().Draw(t, "claimed"), rapid.Bool().Draw(t, "missed")
+	}
+	return e
 }
 
 func drawnAttributes(t *rapid.T) store.Attributes {
@@ -93,6 +120,12 @@ func drawnFilter(t *rapid.T) query.Filter {
 		{"awaiting_fix", "true"},
 		{"open", "true"},
 		{"flag", "arrival"},
+		{"flag", "regression,target_missed"},
+		{"flag", "on_time_claimed"},
+		{"outcome", "within,overdue"},
+		{"outcome", "awaiting_fix,accepted,fixed_late"},
+		{"outcome", "fixed_on_time,not_affected"},
+		{"outcome", "retired_in_time,retired_overdue,not_running"},
 		{"owner", "a,b"},
 		{"unowned", "true"},
 		{"ou", "a"},
@@ -115,34 +148,77 @@ func counted(fs []query.Finding, key func(query.Finding) string) map[string]quer
 	for _, f := range fs {
 		c := out[key(f)]
 		c.Total++
-		switch f.State {
-		case finding.Fixed:
-			c.Fixed++
-		case finding.NotAffected:
-			c.NotAffected++
-		case finding.PendingReboot:
-			c.PendingReboot++
-		}
 		if f.State.Running() {
 			c.Running++
-			switch {
-			case f.Overdue:
-				c.Overdue++
-			case f.AwaitingFix:
-				c.AwaitingFix++
-			default:
-				c.Within++
-			}
-			if f.KEV {
-				c.KEV++
-			}
-			if f.Arrival {
-				c.Arrival++
-			}
+			c.KEV += one(f.KEV)
+			c.Arrival += one(f.Arrival)
+		} else {
+			c.Provisional += one(!f.Final)
 		}
+		switch f.Outcome {
+		case finding.Within:
+			c.Within++
+		case finding.Overdue:
+			c.Overdue++
+		case finding.AwaitingFix:
+			c.AwaitingFix++
+		case finding.Accepted:
+			c.Accepted++
+		case finding.FixedOnTime:
+			c.Fixed++
+			c.FixedOnTime++
+		case finding.FixedLate:
+			c.Fixed++
+			c.FixedLate++
+		case finding.WasNotAffected:
+			c.NotAffected++
+		case finding.NotRunning:
+			c.NotRunning++
+		case finding.RetiredInTime:
+			c.RetiredInTime++
+		case finding.RetiredOverdue:
+			c.RetiredOverdue++
+		}
+		c.PendingReboot += one(f.State == finding.PendingReboot)
+		c.Flags.Arrival += one(f.Arrival)
+		c.Flags.Regression += one(f.Regression)
+		c.Flags.OnTimeClaimed += one(f.OnTimeClaimed)
+		c.Flags.TargetMissed += one(f.TargetMissed)
+		c.OnTime = onTime(c.OnTime, f)
 		out[key(f)] = c
 	}
 	return out
+}
+
+// onTime counts a finding towards the share that was in time: of those with a
+// deadline that were fixed, or retired after it.
+func onTime(was *query.OnTime, f query.Finding) *query.OnTime {
+	in := f.Outcome == finding.FixedOnTime
+	if f.Due == "" || !in && f.Outcome != finding.FixedLate && f.Outcome != finding.RetiredOverdue {
+		return was
+	}
+	next := query.OnTime{InTime: one(in), Of: 1}
+	if was != nil {
+		next.InTime, next.Of = was.InTime+next.InTime, was.Of+1
+	}
+	next.Percent = math.Floor(1000*float64(next.InTime)/float64(next.Of)) / 10
+	return &next
+}
+
+func one(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// sums is what a row's outcomes must add up to.
+func sums(c query.FindingCounts) [3]int {
+	return [3]int{
+		c.Within + c.Overdue + c.AwaitingFix + c.Accepted - c.Running,
+		c.FixedOnTime + c.FixedLate - c.Fixed,
+		c.Running + c.Fixed + c.NotAffected + c.NotRunning + c.RetiredInTime + c.RetiredOverdue - c.Total,
+	}
 }
 
 var groupKey = map[string]func(query.Finding) string{
@@ -184,8 +260,11 @@ func TestSummariesCountWhatListsShow(t *testing.T) {
 			if err != nil {
 				rt.Fatal(err)
 			}
-			if want := counted(list.Findings, groupKey[""])[""]; s.Findings != want || s.Count != want.Total {
-				rt.Fatalf("%v by %s: got %+v, the list shows %+v", flt.Values(), by, s.Findings, want)
+			if want := counted(list.Findings, groupKey[""])[""]; !cmp.Equal(s.Findings, want) || s.Count != want.Total {
+				rt.Fatalf("%v by %s (-got +list):\n%s", flt.Values(), by, cmp.Diff(s.Findings, want))
+			}
+			if sums(s.Findings) != [3]int{} {
+				rt.Fatalf("%v: the outcomes do not add up: %+v", flt.Values(), s.Findings)
 			}
 			due := 0
 			for _, d := range s.DueSoon {
@@ -199,8 +278,8 @@ func TestSummariesCountWhatListsShow(t *testing.T) {
 			}
 			want := counted(list.Findings, key)
 			for _, r := range s.Rows {
-				if r.FindingCounts != want[r.Value] {
-					rt.Fatalf("%v by %s: got %q %+v, the list shows %+v", flt.Values(), by, r.Value, r.FindingCounts, want[r.Value])
+				if !cmp.Equal(r.FindingCounts, want[r.Value]) {
+					rt.Fatalf("%v by %s, %q (-got +list):\n%s", flt.Values(), by, r.Value, cmp.Diff(r.FindingCounts, want[r.Value]))
 				}
 				delete(want, r.Value)
 			}

@@ -161,7 +161,7 @@ func (e *evaluation) settle(v *finding.Verdict, rows []row, candidates []dated, 
 		if won && target > due {
 			target = due
 		}
-		v.Target = target.date()
+		v.Target, v.TargetAt = target.date(), target.breach(e.p.Zone)
 	}
 }
 

@@ -385,13 +385,15 @@ type FindingQuery struct {
 	Component       []string
 	// Package names binary packages, Advisory advisories behind the finding.
 	Package, Advisory []string
-	KEV, Arrival      *bool
-	OverdueAt         time.Time // only findings running and breached at this instant
-	OpenOnly          bool
+	KEV               *bool
+	// Outcome and Flags are as of OutcomeAt; a finding must have all of the flags.
+	Outcome   []finding.Outcome
+	Flags     []finding.Flag
+	OutcomeAt time.Time
+	OverdueAt time.Time // only findings running and breached at this instant
+	OpenOnly  bool
 	// AwaitingFix lets through only running findings without a date.
 	AwaitingFix bool
-	// TargetBefore lets through only running findings with a target before a date.
-	TargetBefore finding.Date
 	// DueBefore and DueAfter compare dates; a finding without one passes neither.
 	DueBefore, DueAfter           finding.Date
 	DetectedBefore, DetectedAfter time.Time
@@ -430,18 +432,17 @@ var SortKeys = []string{"due", "priority", "severity", "kev", "detected", "close
 // Groupings are what findings can be counted by.
 var Groupings = []string{"ou", "account", "region", "service", "owner", "severity", "class", "exposure", "environment"}
 
-// FindingCount counts findings of one value of a grouping and in one state. All
-// but Total are of those whose clock runs; what is neither overdue nor awaiting a
-// fix is within its time.
+// FindingCount counts findings of one value of a grouping, in one state, of one
+// outcome.
 type FindingCount struct {
-	Value       string
-	State       string
-	Total       int
-	Running     int
-	Overdue     int
-	AwaitingFix int
-	KEV         int
-	Arrival     int
+	Value   string
+	State   string
+	Outcome finding.Outcome
+	Total   int
+	// Of these: known exploited ones, those with a due date, those whose outcome is
+	// final, and those with each flag.
+	KEV, Dated, Final                                int
+	Arrival, Regression, OnTimeClaimed, TargetMissed int
 }
 
 // AssetCount counts running findings of an asset, and comparisons that could not
@@ -473,8 +474,8 @@ type Findings interface {
 	// names no finding.
 	ListFindings(ctx context.Context, q FindingQuery) ([]finding.Finding, error)
 	// CountFindings counts the findings a query lets through by one of Groupings,
-	// or all together, and by state, as of an instant. What orders and pages a
-	// query is not looked at.
+	// or all together, by state and by outcome, as of an instant. What orders and
+	// pages a query is not looked at.
 	CountFindings(ctx context.Context, q FindingQuery, by string, at time.Time) ([]FindingCount, error)
 	// CountDue counts, of the findings a query lets through, the running ones whose
 	// breach lies in each span: at or after one end, before the next.

@@ -31,11 +31,14 @@ func newFindingListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "list findings, most urgent first",
-		Long: `List findings, most urgent first: those whose clock runs, unless --all, --state or
-a filter on when they were closed asks for others. A list of words is separated by
-commas and lets through what is one of them; all filters together must hold.`,
+		Long: `List findings, most urgent first: those whose clock runs, unless --all, --state,
+--outcome or a filter on when they were closed asks for others. A list of words is
+separated by commas, or said by a flag several times, and lets through what is one
+of them; all filters together must hold. A word that holds a comma stands in double
+quotes, which the shell must let through: --owner '"Smith, Jones",payments'.`,
 		Example: `  patchproof finding list --view kev-internet
   patchproof finding list --owner payments --severity critical,high --due-before 2026-07-01
+  patchproof finding list --outcome fixed_late,retired_overdue --closed-after 2026-04-01
   patchproof finding list --state fixed --closed-after 2026-04-01 -o xlsx > quarter.xlsx`,
 		Args: cobra.NoArgs,
 	}
@@ -49,7 +52,8 @@ commas and lets through what is one of them; all filters together must hold.`,
 		if f.Limit < 0 {
 			return usage(fmt.Errorf("limit %d: want a positive number, or 0 for no limit", f.Limit))
 		}
-		f.OpenOnly = !all && len(f.State) == 0 && f.ClosedBefore == "" && f.ClosedAfter == ""
+		f.OpenOnly = !all && len(f.State)+len(f.Outcome) == 0 && f.ClosedBefore == "" && f.ClosedAfter == "" &&
+			!slices.Contains(f.Flag, string(finding.FlagOnTimeClaimed))
 		if err := f.Check(); err != nil {
 			return usage(err)
 		}
@@ -179,14 +183,33 @@ func findingTable(fs []query.Finding) *table {
 		{head: "INSTALLED", min: 16, drop: 6},
 		{head: "FIXED IN", min: 16, drop: 3},
 		{head: "STATE", drop: 4},
+		{head: "FLAGS", drop: 7},
 		{head: "ID"},
 	}}
 	for i := range fs {
 		f := &fs[i]
 		t.add(dueWord(f), leftWord(f), f.Priority, string(f.Severity), yes(f.KEV), f.Vulnerability, f.AssetName,
-			f.Component, f.Installed, dash(f.Fixed), stateWord(f), f.ID)
+			f.Component, f.Installed, dash(f.Fixed), stateWord(f), dash(flagWords(f)), f.ID)
 	}
 	return t
+}
+
+// flagWords are a finding's flags, but for arrival, which its state says.
+func flagWords(f *query.Finding) string {
+	var out []string
+	for _, w := range []struct {
+		flag finding.Flag
+		is   bool
+	}{
+		{finding.FlagRegression, f.Regression},
+		{finding.FlagOnTimeClaimed, f.OnTimeClaimed},
+		{finding.FlagTargetMissed, f.TargetMissed},
+	} {
+		if w.is {
+			out = append(out, string(w.flag))
+		}
+	}
+	return strings.Join(out, " ")
 }
 
 // reasons says for each finding where its date comes from.
@@ -213,7 +236,7 @@ func findingSheet(fs []query.Finding) *table {
 		"id", "asset", "asset_name", "vulnerability", "component", "installed", "fixed", "severity", "severity_source", "kev", "epss",
 		"priority", "cycle", "state", "overdue", "awaiting_fix", "arrival", "detected", "available", "clock_start", "due", "days_left",
 		"target", "mitigate_by", "rule", "why", "reason", "closed",
-		"target_missed", "column", "class", "exposure", "environment", "ou", "account", "region", "service", "owner", "crown_jewel", "cold_wallet",
+		"target_missed", "outcome", "final", "final_at", "regression", "on_time_claimed", "column", "class", "exposure", "environment", "ou", "account", "region", "service", "owner", "crown_jewel", "cold_wallet",
 	} {
 		t.columns = append(t.columns, column{head: h, right: h == "epss" || h == "days_left"})
 	}
@@ -228,7 +251,8 @@ func findingSheet(fs []query.Finding) *table {
 			strconv.FormatBool(f.Overdue), strconv.FormatBool(f.AwaitingFix), strconv.FormatBool(f.Arrival),
 			stamp(f.Detected), stamp(f.Available), string(f.ClockStart), string(f.Due), left, string(f.Target),
 			stamp(f.MitigateBy), f.Rule, f.Why, f.Reason, stamp(f.Closed),
-			strconv.FormatBool(f.TargetMissed), f.Column, f.Class, f.Exposure, f.Environment, f.OU, f.Account, f.Region, f.Service, f.Owner,
+			strconv.FormatBool(f.TargetMissed), string(f.Outcome), strconv.FormatBool(f.Final), stamp(f.FinalAt),
+			strconv.FormatBool(f.Regression), strconv.FormatBool(f.OnTimeClaimed), f.Column, f.Class, f.Exposure, f.Environment, f.OU, f.Account, f.Region, f.Service, f.Owner,
 			strconv.FormatBool(f.CrownJewel), strconv.FormatBool(f.ColdWallet))
 	}
 	return t
@@ -373,6 +397,12 @@ func stateWord(f *query.Finding) string {
 		return "overdue, reboot"
 	case f.Overdue:
 		return "overdue"
+	case f.Outcome == finding.Accepted:
+		return string(f.State) + ", accepted"
+	case !f.State.Running() && !f.Final:
+		return string(f.Outcome) + ", provisional"
+	case !f.State.Running():
+		return string(f.Outcome)
 	default:
 		return string(f.State)
 	}

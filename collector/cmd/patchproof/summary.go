@@ -23,7 +23,11 @@ func newSummaryCommand() *cobra.Command {
 		Use:   "summary",
 		Short: "the whole estate on one screen",
 		Long: `The whole estate on one screen, or the findings that filters let through, by what
-you group by. The rows of a grouping sum to the whole, whatever the filters.`,
+you group by. The rows of a grouping sum to the whole, whatever the filters.
+
+ON TIME is, of the findings that had a deadline and were fixed, or whose asset was
+retired after it, the share that was fixed in time. What is open is not in it, nor
+what turned out not to affect anybody.`,
 		Example: `  patchproof summary --by owner
   patchproof summary --by account --view kev-internet -o csv`,
 		Args: cobra.NoArgs,
@@ -48,7 +52,7 @@ you group by. The rows of a grouping sum to the whole, whatever the filters.`,
 		show:  printSummary,
 		sheet: func(s *query.Summary) *table {
 			if s.By != "" {
-				return groupTable(s)
+				return groupSheet(s)
 			}
 			return severityTable(s)
 		},
@@ -71,15 +75,75 @@ func groupTable(s *query.Summary) *table {
 		{head: "WITHIN", right: true},
 		{head: "AWAITING FIX", right: true},
 		{head: "KEV", right: true},
+		{head: "ON TIME", right: true},
 		{head: "FIXED", right: true, drop: 3},
+		{head: "FIXED LATE", right: true, drop: 3},
 		{head: "NOT AFFECTED", right: true, drop: 4},
+		{head: "RETIRED", right: true, drop: 4},
+		{head: "RETIRED OVERDUE", right: true, drop: 4},
 	}}
 	for i := range s.Rows {
 		r := &s.Rows[i]
 		t.add(dash(r.Value), strconv.Itoa(r.Total), strconv.Itoa(r.Running), strconv.Itoa(r.Overdue), strconv.Itoa(r.Within),
-			strconv.Itoa(r.AwaitingFix), strconv.Itoa(r.KEV), strconv.Itoa(r.Fixed), strconv.Itoa(r.NotAffected))
+			strconv.Itoa(r.AwaitingFix), strconv.Itoa(r.KEV), percent(r.OnTime), strconv.Itoa(r.Fixed), strconv.Itoa(r.FixedLate),
+			strconv.Itoa(r.NotAffected), strconv.Itoa(r.RetiredInTime+r.RetiredOverdue), strconv.Itoa(r.RetiredOverdue))
 	}
 	return t
+}
+
+// groupCounts are the counts of a grouping for a spreadsheet: the outcomes, which
+// sum to the total, then what is told on top.
+var groupCounts = []struct {
+	name string
+	of   func(*query.FindingCounts) int
+}{
+	{"total", func(c *query.FindingCounts) int { return c.Total }},
+	{"running", func(c *query.FindingCounts) int { return c.Running }},
+	{"overdue", func(c *query.FindingCounts) int { return c.Overdue }},
+	{"within", func(c *query.FindingCounts) int { return c.Within }},
+	{"awaiting_fix", func(c *query.FindingCounts) int { return c.AwaitingFix }},
+	{"accepted", func(c *query.FindingCounts) int { return c.Accepted }},
+	{"kev", func(c *query.FindingCounts) int { return c.KEV }},
+	{"fixed", func(c *query.FindingCounts) int { return c.Fixed }},
+	{"fixed_on_time", func(c *query.FindingCounts) int { return c.FixedOnTime }},
+	{"fixed_late", func(c *query.FindingCounts) int { return c.FixedLate }},
+	{"not_affected", func(c *query.FindingCounts) int { return c.NotAffected }},
+	{"not_running", func(c *query.FindingCounts) int { return c.NotRunning }},
+	{"retired_in_time", func(c *query.FindingCounts) int { return c.RetiredInTime }},
+	{"retired_overdue", func(c *query.FindingCounts) int { return c.RetiredOverdue }},
+	{"provisional", func(c *query.FindingCounts) int { return c.Provisional }},
+	{"arrival", func(c *query.FindingCounts) int { return c.Flags.Arrival }},
+	{"regression", func(c *query.FindingCounts) int { return c.Flags.Regression }},
+	{"on_time_claimed", func(c *query.FindingCounts) int { return c.Flags.OnTimeClaimed }},
+	{"target_missed", func(c *query.FindingCounts) int { return c.Flags.TargetMissed }},
+}
+
+func groupSheet(s *query.Summary) *table {
+	t := &table{columns: []column{{head: s.By}}}
+	for _, c := range groupCounts {
+		t.columns = append(t.columns, column{head: c.name, right: true})
+	}
+	t.columns = append(t.columns, column{head: "on_time_percent", right: true})
+	for i := range s.Rows {
+		r := &s.Rows[i]
+		cells := []string{dash(r.Value)}
+		for _, c := range groupCounts {
+			cells = append(cells, strconv.Itoa(c.of(&r.FindingCounts)))
+		}
+		share := ""
+		if r.OnTime != nil {
+			share = strconv.FormatFloat(r.OnTime.Percent, 'f', 1, 64)
+		}
+		t.add(append(cells, share)...)
+	}
+	return t
+}
+
+func percent(o *query.OnTime) string {
+	if o == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f%%", o.Percent)
 }
 
 func severityTable(s *query.Summary) *table {
@@ -114,7 +178,14 @@ func printSummary(w io.Writer, s *query.Summary) {
 	}
 	fmt.Fprintf(w, "Findings  %d running: %d overdue, %d within time, %d awaiting a fix\n", f.Running, f.Overdue, f.Within, f.AwaitingFix)
 	fmt.Fprintf(w, "          of these %d wait for a reboot, %d were overdue on arrival, %d KEV\n", f.PendingReboot, f.Arrival, f.KEV)
-	fmt.Fprintf(w, "          %d fixed, %d not affected; %s undetermined\n\n", f.Fixed, f.NotAffected, plural(s.Undetermined, "comparison"))
+	fmt.Fprintf(w, "          %d fixed, %d not affected; %s undetermined\n", f.Fixed, f.NotAffected, plural(s.Undetermined, "comparison"))
+	if n := f.RetiredInTime + f.RetiredOverdue; n > 0 {
+		fmt.Fprintf(w, "          %d ended with their asset's retirement, %d of them overdue\n", n, f.RetiredOverdue)
+	}
+	if f.OnTime != nil {
+		fmt.Fprintf(w, "On time   %s: %d of %d that had a deadline\n", percent(f.OnTime), f.OnTime.InTime, f.OnTime.Of)
+	}
+	fmt.Fprintln(w)
 	severityTable(s).print(w)
 	if f.Within > 0 {
 		var parts []string

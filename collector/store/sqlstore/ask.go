@@ -168,11 +168,12 @@ func (s *Store) bodies(ctx context.Context, versions []findingVersionRow) ([]fin
 }
 
 func (s *Store) filter(ctx context.Context, sel *bun.SelectQuery, q store.FindingQuery) (*bun.SelectQuery, error) {
-	if q.OpenOnly || !q.OverdueAt.IsZero() || q.AwaitingFix || q.TargetBefore != "" {
+	if q.OpenOnly || !q.OverdueAt.IsZero() || q.AwaitingFix {
 		sel = sel.Where("f.order_running = 0")
 	}
 	// None of these runs: they are at the end of the order, not all over it.
-	if len(q.State) > 0 && !slices.ContainsFunc(q.State, finding.State.Running) {
+	if len(q.State) > 0 && !slices.ContainsFunc(q.State, finding.State.Running) ||
+		len(q.Outcome) > 0 && !slices.ContainsFunc(q.Outcome, finding.Outcome.Running) {
 		sel = sel.Where("f.order_running = 1")
 	}
 	if !q.OverdueAt.IsZero() {
@@ -181,8 +182,14 @@ func (s *Store) filter(ctx context.Context, sel *bun.SelectQuery, q store.Findin
 	if q.AwaitingFix {
 		sel = sel.Where("f.order_due = ?", int64(never))
 	}
-	if q.TargetBefore != "" {
-		sel = sel.Where("f.target <> '' AND f.target < ?", string(q.TargetBefore))
+	if len(q.Outcome) > 0 {
+		sel = ofOutcomes(sel, q, outcomeColumns{closed: "f.order_running = 1", due: "f.order_due", accepted: "f.accepted = 1"})
+	}
+	if err := knownFlags(q.Flags); err != nil {
+		return nil, err
+	}
+	for _, w := range q.Flags {
+		sel = asOf(sel, flagConditions[w].findings, q.OutcomeAt)
 	}
 	if q.DueBefore != "" {
 		sel = sel.Where("f.due <> '' AND f.due < ?", string(q.DueBefore))
@@ -212,9 +219,6 @@ func (s *Store) filter(ctx context.Context, sel *bun.SelectQuery, q store.Findin
 			sel = sel.Where("f.kev = 0")
 		}
 	}
-	if q.Arrival != nil {
-		sel = sel.Where("f.arrival = ?", *q.Arrival)
-	}
 	var err error
 	for _, n := range []struct {
 		kind  string
@@ -225,6 +229,65 @@ func (s *Store) filter(ctx context.Context, sel *bun.SelectQuery, q store.Findin
 		}
 	}
 	return s.ofAssets(ctx, sel, q)
+}
+
+// outcomeColumns say how a table tells what outcomes follow from; outcome is a
+// column of each.
+type outcomeColumns struct{ closed, due, accepted string }
+
+// ofOutcomes lets through findings that are counted as one of some outcomes.
+func ofOutcomes(sel *bun.SelectQuery, q store.FindingQuery, c outcomeColumns) *bun.SelectQuery {
+	at, running := micros(q.OutcomeAt), "NOT ("+c.closed+") AND "
+	return sel.WhereGroup(" AND ", func(g *bun.SelectQuery) *bun.SelectQuery {
+		var closed []string
+		for _, o := range q.Outcome {
+			switch o {
+			case finding.AwaitingFix:
+				g = g.WhereOr(running+c.due+" = ?", int64(never))
+			case finding.Overdue:
+				g = g.WhereOr(running+c.due+" <= ?", at)
+			case finding.Accepted:
+				g = g.WhereOr(running+c.due+" > ? AND "+c.due+" < ? AND "+c.accepted, at, int64(never))
+			case finding.Within:
+				g = g.WhereOr(running+c.due+" > ? AND "+c.due+" < ? AND NOT "+c.accepted, at, int64(never))
+			default:
+				closed = append(closed, string(o))
+			}
+		}
+		if len(closed) > 0 {
+			g = g.WhereOr(c.closed+" AND f.outcome IN (?)", bun.List(closed))
+		}
+		return g
+	})
+}
+
+// flagConditions say each flag in the columns of findings, so that the index on
+// those that have it is found, and in those of counts; ? is the instant.
+var flagConditions = map[finding.Flag]struct{ findings, counts string }{
+	finding.FlagArrival:       {"f.arrival = 1", fmt.Sprintf("(f.flags & %d) <> 0", bitArrival)},
+	finding.FlagRegression:    {"f.regression = 1", fmt.Sprintf("(f.flags & %d) <> 0", bitRegression)},
+	finding.FlagOnTimeClaimed: {"f.on_time_claimed = 1", fmt.Sprintf("(f.flags & %d) <> 0", bitOnTimeClaimed)},
+	finding.FlagTargetMissed: {
+		"f.target_at < 9223372036854775807 AND (f.target_missed = 1 OR f.order_running = 0 AND f.target_at <= ?)",
+		fmt.Sprintf("((f.flags & %d) <> 0 OR f.due <> 0 AND f.target <= ?)", bitTargetMissed),
+	},
+}
+
+// asOf adds a condition that may speak of an instant.
+func asOf(sel *bun.SelectQuery, condition string, at time.Time) *bun.SelectQuery {
+	if strings.Contains(condition, "?") {
+		return sel.Where(condition, micros(at))
+	}
+	return sel.Where(condition)
+}
+
+func knownFlags(flags []finding.Flag) error {
+	for _, w := range flags {
+		if _, ok := flagConditions[w]; !ok {
+			return fmt.Errorf("flag %q is not known", w)
+		}
+	}
+	return nil
 }
 
 func oneOf[T any](sel *bun.SelectQuery, column string, words []T) *bun.SelectQuery {

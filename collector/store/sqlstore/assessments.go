@@ -54,12 +54,22 @@ type findingRow struct {
 	Detected int64  `bun:"detected"`
 	Closed   int64  `bun:"closed"`
 	Names    string `bun:"names"`
+	// Outcome is of closed ones. TargetAt is the first instant after the target, the
+	// greatest integer for none; TargetMissed is of closed ones, too.
+	Outcome       string `bun:"outcome"`
+	Final         bool   `bun:"final"`
+	Regression    bool   `bun:"regression"`
+	OnTimeClaimed bool   `bun:"on_time_claimed"`
+	TargetMissed  bool   `bun:"target_missed"`
+	Accepted      bool   `bun:"accepted"`
+	TargetAt      int64  `bun:"target_at"`
 }
 
 // findingColumns are the columns of a findingRow, in its order.
 const findingColumns = `f.id, f.leaf, f.asset, f.vulnerability, f.component, f.state, f.severity, f.kev,
 	f.order_running, f.order_due, f.order_priority, f.order_severity, f.order_kev, f.alarm,
-	f.cycle, f.arrival, f.due, f.target, f.detected, f.closed, f.names`
+	f.cycle, f.arrival, f.due, f.target, f.detected, f.closed, f.names,
+	f.outcome, f.final, f.regression, f.on_time_claimed, f.target_missed, f.accepted, f.target_at`
 
 type findingVersionRow struct {
 	bun.BaseModel `bun:"table:finding_version"`
@@ -200,7 +210,9 @@ func record(ctx context.Context, tx bun.Tx, outcomes []outcome, leaf int64) erro
 		order_priority = EXCLUDED.order_priority, order_severity = EXCLUDED.order_severity, order_kev = EXCLUDED.order_kev,
 		alarm = EXCLUDED.alarm,
 		cycle = EXCLUDED.cycle, arrival = EXCLUDED.arrival, due = EXCLUDED.due, target = EXCLUDED.target,
-		detected = EXCLUDED.detected, closed = EXCLUDED.closed, names = EXCLUDED.names`)
+		detected = EXCLUDED.detected, closed = EXCLUDED.closed, names = EXCLUDED.names,
+		outcome = EXCLUDED.outcome, final = EXCLUDED.final, regression = EXCLUDED.regression, on_time_claimed = EXCLUDED.on_time_claimed,
+		target_missed = EXCLUDED.target_missed, accepted = EXCLUDED.accepted, target_at = EXCLUDED.target_at`)
 }
 
 type findingNameRow struct {
@@ -312,7 +324,7 @@ func (o outcome) recordClassification(ctx context.Context, tx bun.Tx) error {
 // exactFinding is f as it will come back.
 func exactFinding(f finding.Finding) finding.Finding {
 	f.Detected, f.Available, f.SeenAt, f.Closed = exact(f.Detected), exact(f.Available), exact(f.SeenAt), exact(f.Closed)
-	f.Verdict.DueAt, f.Verdict.MitigateBy = exact(f.Verdict.DueAt), exact(f.Verdict.MitigateBy)
+	f.Verdict.DueAt, f.Verdict.MitigateBy, f.Verdict.TargetAt = exact(f.Verdict.DueAt), exact(f.Verdict.MitigateBy), exact(f.Verdict.TargetAt)
 	return f
 }
 
@@ -324,12 +336,19 @@ func newFindingRow(f finding.Finding, leaf int64) findingRow {
 		OrderSeverity: finding.Critical.Rank() - f.Severity.Rank(), OrderKEV: 1, Alarm: math.MaxInt64,
 		Cycle: f.Verdict.Cycle, Arrival: f.Verdict.Arrival, Due: string(f.Verdict.Due), Target: string(f.Verdict.Target),
 		Detected: micros(f.Detected), Closed: micros(f.Closed), Names: namesOf(f),
+		Final: f.End.Final, Regression: f.Regression, OnTimeClaimed: f.End.OnTimeClaimed, TargetMissed: f.End.TargetMissed,
+		Accepted: f.Accepted(), TargetAt: math.MaxInt64,
 	}
 	if at, ok := f.Alarm(); ok {
 		row.Alarm = micros(at)
 	}
 	if f.State.Running() {
 		row.OrderRunning = 0
+	} else {
+		row.Outcome = string(f.Outcome(f.Closed))
+	}
+	if !f.Verdict.TargetAt.IsZero() {
+		row.TargetAt = micros(f.Verdict.TargetAt)
 	}
 	if !f.Verdict.DueAt.IsZero() {
 		row.OrderDue = micros(f.Verdict.DueAt)

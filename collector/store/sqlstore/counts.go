@@ -9,6 +9,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/patchproof/patchproof/collector/finding"
 	"github.com/patchproof/patchproof/collector/store"
 )
 
@@ -29,20 +30,35 @@ var groupings = map[string]string{
 	"environment": "a.environment",
 }
 
+// Bits of finding.flags, as the migrations say them.
+const (
+	bitKEV = 1 << iota
+	bitArrival
+	bitRegression
+	bitOnTimeClaimed
+	bitTargetMissed
+	bitAccepted
+	bitFinal
+	bitDated
+)
+
 type findingCountRow struct {
-	Value       string `bun:"value"`
-	State       string `bun:"state"`
-	Total       int    `bun:"total"`
-	Running     int    `bun:"running"`
-	Overdue     int    `bun:"overdue"`
-	AwaitingFix int    `bun:"awaiting_fix"`
-	KEV         int    `bun:"kev"`
-	Arrival     int    `bun:"arrival"`
+	Value         string          `bun:"value"`
+	State         string          `bun:"state"`
+	Outcome       finding.Outcome `bun:"outcome"`
+	Total         int             `bun:"total"`
+	KEV           int             `bun:"kev"`
+	Dated         int             `bun:"dated"`
+	Final         int             `bun:"final"`
+	Arrival       int             `bun:"arrival"`
+	Regression    int             `bun:"regression"`
+	OnTimeClaimed int             `bun:"on_time_claimed"`
+	TargetMissed  int             `bun:"target_missed"`
 }
 
 // CountFindings counts the findings a query lets through by one of
-// store.Groupings, or all together, and by state, as of an instant. What orders
-// and pages a query is not looked at.
+// store.Groupings, or all together, by state and by outcome, as of an instant.
+// What orders and pages a query is not looked at.
 func (s *Store) CountFindings(ctx context.Context, q store.FindingQuery, by string, at time.Time) ([]store.FindingCount, error) {
 	rows, err := s.counted(ctx, q, by)
 	if err != nil {
@@ -50,13 +66,18 @@ func (s *Store) CountFindings(ctx context.Context, q store.FindingQuery, by stri
 	}
 	var list []findingCountRow
 	err = s.reader.NewSelect().TableExpr("(?) AS c", rows).
-		ColumnExpr("c.value, c.state, SUM(c.n) AS total").
-		ColumnExpr("SUM(CASE WHEN c.due <> 0 THEN c.n ELSE 0 END) AS running").
-		ColumnExpr("SUM(CASE WHEN c.due <> 0 AND c.due <= ? THEN c.n ELSE 0 END) AS overdue", micros(at)).
-		ColumnExpr("SUM(CASE WHEN c.due = ? THEN c.n ELSE 0 END) AS awaiting_fix", int64(never)).
-		ColumnExpr("SUM(CASE WHEN c.due <> 0 AND c.kev <> 0 THEN c.n ELSE 0 END) AS kev").
-		ColumnExpr("SUM(CASE WHEN c.due <> 0 AND c.arrival <> 0 THEN c.n ELSE 0 END) AS arrival").
-		GroupExpr("c.value, c.state").OrderExpr("c.value, c.state").Scan(ctx, &list)
+		ColumnExpr("c.value, c.state").
+		ColumnExpr("CASE WHEN c.due = 0 THEN c.outcome WHEN c.due = ? THEN ? WHEN c.due <= ? THEN ? WHEN (c.flags & ?) <> 0 THEN ? ELSE ? END AS outcome",
+			int64(never), finding.AwaitingFix, micros(at), finding.Overdue, bitAccepted, finding.Accepted, finding.Within).
+		ColumnExpr("SUM(c.n) AS total").
+		ColumnExpr("SUM(CASE WHEN (c.flags & ?) <> 0 THEN c.n ELSE 0 END) AS kev", bitKEV).
+		ColumnExpr("SUM(CASE WHEN (c.flags & ?) <> 0 THEN c.n ELSE 0 END) AS dated", bitDated).
+		ColumnExpr("SUM(CASE WHEN (c.flags & ?) <> 0 THEN c.n ELSE 0 END) AS final", bitFinal).
+		ColumnExpr("SUM(CASE WHEN (c.flags & ?) <> 0 THEN c.n ELSE 0 END) AS arrival", bitArrival).
+		ColumnExpr("SUM(CASE WHEN (c.flags & ?) <> 0 THEN c.n ELSE 0 END) AS regression", bitRegression).
+		ColumnExpr("SUM(CASE WHEN (c.flags & ?) <> 0 THEN c.n ELSE 0 END) AS on_time_claimed", bitOnTimeClaimed).
+		ColumnExpr("SUM(CASE WHEN (c.flags & ?) <> 0 OR c.due <> 0 AND c.target <= ? THEN c.n ELSE 0 END) AS target_missed", bitTargetMissed, micros(at)).
+		GroupExpr("1, 2, 3").OrderExpr("1, 2, 3").Scan(ctx, &list)
 	if err != nil {
 		return nil, fmt.Errorf("count findings: %w", err)
 	}
@@ -90,19 +111,23 @@ func (s *Store) CountDue(ctx context.Context, q store.FindingQuery, ends []time.
 	return counts, nil
 }
 
-// counted selects value, severity, state, kev, arrival, due (0 of closed ones)
-// and how many findings are so: from the counts that are kept, when they know
-// all that is asked, else from the findings.
+// counted selects value, state, outcome (of closed ones), flags, due and target
+// (0 of closed ones) and how many findings are so: from the counts that are kept,
+// when they know all that is asked, else from the findings.
 func (s *Store) counted(ctx context.Context, q store.FindingQuery, by string) (*bun.SelectQuery, error) {
 	value, ok := groupings[by]
 	if !ok {
 		return nil, fmt.Errorf("findings cannot be grouped by %q", by)
 	}
+	if err := knownFlags(q.Flags); err != nil {
+		return nil, err
+	}
 	if dimension, values, ok := kept(q, by); ok {
 		return s.fromKept(q, by, dimension, values), nil
 	}
-	sel := s.source(q).ColumnExpr(value + " AS value, f.severity, f.state, f.kev, f.arrival").
-		ColumnExpr("CASE f.order_running WHEN 0 THEN f.order_due ELSE 0 END AS due, 1 AS n")
+	sel := s.source(q).ColumnExpr(value + " AS value, f.state, f.outcome, f.flags, 1 AS n").
+		ColumnExpr("CASE f.order_running WHEN 0 THEN f.order_due ELSE 0 END AS due").
+		ColumnExpr("CASE f.order_running WHEN 0 THEN f.target_at ELSE 0 END AS target")
 	if by != "" && by != "severity" {
 		if q.AsOfLeaf != nil {
 			return nil, errNoAttributes
@@ -115,7 +140,8 @@ func (s *Store) counted(ctx context.Context, q store.FindingQuery, by string) (*
 // kept says by which dimension, and which values of it, a query can be answered
 // from the counts that are kept.
 func kept(q store.FindingQuery, by string) (dimension string, values []string, ok bool) {
-	q.Severity, q.State, q.KEV, q.Arrival, q.OpenOnly, q.AwaitingFix, q.OverdueAt = nil, nil, nil, nil, false, false, time.Time{}
+	q.Severity, q.State, q.KEV, q.OpenOnly, q.AwaitingFix, q.OverdueAt = nil, nil, nil, false, false, time.Time{}
+	q.Outcome, q.Flags, q.OutcomeAt = nil, nil, time.Time{}
 	q.Sort, q.Limit, q.After = nil, 0, ""
 	dimension = "all"
 	if by != "" && by != "severity" {
@@ -150,16 +176,19 @@ func (s *Store) fromKept(q store.FindingQuery, by, dimension string, values []st
 		value = "f.severity"
 	}
 	sel := s.reader.NewSelect().TableExpr("finding_count AS f").
-		ColumnExpr(value+" AS value, f.severity, f.state, f.kev, f.arrival, f.due, f.findings AS n").
+		ColumnExpr(value+" AS value, f.state, f.outcome, f.flags, f.due, f.target, f.findings AS n").
 		Where("f.dimension = ?", dimension)
 	sel = oneOf(sel, "f.value", values)
 	sel = oneOf(sel, "f.severity", q.Severity)
 	sel = oneOf(sel, "f.state", q.State)
 	if q.KEV != nil {
-		sel = sel.Where("f.kev = ?", *q.KEV)
+		sel = sel.Where("((f.flags & ?) <> 0) = ?", bitKEV, *q.KEV)
 	}
-	if q.Arrival != nil {
-		sel = sel.Where("f.arrival = ?", *q.Arrival)
+	if len(q.Outcome) > 0 {
+		sel = ofOutcomes(sel, q, outcomeColumns{closed: "f.due = 0", due: "f.due", accepted: fmt.Sprintf("(f.flags & %d) <> 0", bitAccepted)})
+	}
+	for _, w := range q.Flags {
+		sel = asOf(sel, flagConditions[w].counts, q.OutcomeAt)
 	}
 	if q.OpenOnly || q.AwaitingFix || !q.OverdueAt.IsZero() {
 		sel = sel.Where("f.due <> 0")

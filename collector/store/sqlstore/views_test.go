@@ -19,8 +19,10 @@ var promised = map[string]string{
 	"v_assets": "id name account ou region service owner class exposure environment timeline core crown_jewel cold_wallet hot_wallet " +
 		"release last_report_at covered gaps undetermined running overdue",
 	"v_findings": "id asset asset_name account ou region service owner class exposure environment timeline crown_jewel cold_wallet " +
-		"vulnerability component severity priority cycle kev arrival state running overdue due target detected_at closed_at leaf",
-	"v_summary_daily": "day severity findings running overdue awaiting_fix kev",
+		"vulnerability component severity priority cycle kev arrival state running overdue due target detected_at closed_at leaf " +
+		"outcome final regression on_time_claimed target_missed",
+	"v_summary_daily": "day severity findings running overdue awaiting_fix kev " +
+		"within accepted fixed_on_time fixed_late not_affected not_running retired_in_time retired_overdue",
 }
 
 func TestViewsAreWhatIsPromised(t *testing.T) {
@@ -77,17 +79,20 @@ func TestViewsSayWhatIsThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	late, waits, closed := aFinding("A1", "CVE-1", 0), aFinding("A1", "CVE-2", 1), aFinding("A1", "CVE-3", 4)
-	late.Verdict.Target, late.KEV = "2026-03-20", true
+	late.Verdict.Target, late.Verdict.TargetAt, late.KEV = "2026-03-20", at.AddDate(0, 0, 19), true
 	waits.Verdict.Due, waits.Verdict.DueAt = "", time.Time{}
-	closed.State, closed.Closed = finding.Fixed, at.Add(time.Hour)
+	closed.State, closed.Closed, closed.Regression = finding.Fixed, at.Add(time.Hour), true
+	closed.End = finding.End{Outcome: finding.FixedLate, FinalAt: at, Final: true, OnTimeClaimed: true}
 	assess(t, s, "A1", late, waits, closed)
 	for query, want := range map[string]string{
 		"SELECT name || '|' || owner || '|' || timeline || '|' || crown_jewel || '|' || cold_wallet || '|' || running || '|' || overdue || '|' || covered FROM v_assets": "web|o'brien|nonproduction|1|0|2|1|0",
 		"SELECT last_report_at FROM v_assets": "",
 		"SELECT asset_name || '|' || priority || '|' || kev || '|' || running || '|' || overdue || '|' || due || '|' || target || '|' || detected_at FROM v_findings WHERE vulnerability = 'CVE-1'": "web|P0|1|1|1|2026-04-01|2026-03-20|2026-03-02T09:30:00Z",
 		"SELECT state || '|' || running || '|' || overdue || '|' || closed_at FROM v_findings WHERE vulnerability = 'CVE-3'":                                                                        "fixed|0|0|2026-03-02T10:30:00Z",
-		"SELECT due FROM v_findings WHERE vulnerability = 'CVE-2'":       "",
-		"SELECT closed_at FROM v_findings WHERE vulnerability = 'CVE-2'": "",
+		"SELECT group_concat(outcome, ' ') FROM (SELECT outcome FROM v_findings ORDER BY vulnerability)":                                                                                            "overdue awaiting_fix fixed_late",
+		"SELECT group_concat(target_missed || final || regression || on_time_claimed, ' ') FROM (SELECT * FROM v_findings ORDER BY vulnerability)":                                                  "1000 0000 0111",
+		"SELECT due FROM v_findings WHERE vulnerability = 'CVE-2'":                                                                                                                                  "",
+		"SELECT closed_at FROM v_findings WHERE vulnerability = 'CVE-2'":                                                                                                                            "",
 	} {
 		if got := text(t, db, query); got != want {
 			t.Errorf("%s: got %q, want %q", query, got, want)
@@ -128,5 +133,13 @@ func TestDaysThatAreOverStay(t *testing.T) {
 	record(0, f)
 	if got, want := days(), "1/0 1/1 1/1 1/1 0/0"; got != want {
 		t.Errorf("got %q after a fix today, want %q", got, want)
+	}
+	const unequal = `SELECT COUNT(*) FROM v_summary_daily WHERE findings <> within + overdue + awaiting_fix + accepted
+		+ fixed_on_time + fixed_late + not_affected + not_running + retired_in_time + retired_overdue`
+	if n := count(t, db, unequal); n != 0 {
+		t.Errorf("on %d days the outcomes do not sum to the findings", n)
+	}
+	if got := text(t, db, "SELECT fixed_late FROM v_summary_daily ORDER BY day DESC LIMIT 1"); got != "1" {
+		t.Errorf("got %s fixed late today, want 1", got)
 	}
 }

@@ -43,7 +43,7 @@ func made(asset, vulnerability string, state finding.State, priority string) fin
 // storedFinding is a finding as every store returns it.
 func storedFinding(f finding.Finding) finding.Finding {
 	f.Detected, f.Available, f.SeenAt, f.Closed = rounded(f.Detected), rounded(f.Available), rounded(f.SeenAt), rounded(f.Closed)
-	f.Verdict.DueAt, f.Verdict.MitigateBy = rounded(f.Verdict.DueAt), rounded(f.Verdict.MitigateBy)
+	f.Verdict.DueAt, f.Verdict.MitigateBy, f.Verdict.TargetAt = rounded(f.Verdict.DueAt), rounded(f.Verdict.MitigateBy), rounded(f.Verdict.TargetAt)
 	return f
 }
 

@@ -17,6 +17,7 @@ var findings = []test{
 	{"PagesCoverEverythingOnce", findingPages},
 	{"SortedByKeys", findingSort},
 	{"CountsAreOfWhatIsListed", findingCounts},
+	{"OutcomesAndFlagsAreWhatFindingsSay", findingOutcomes},
 	{"AsOfALeaf", findingAsOf},
 	{"AfterAnUnknownFinding", findingAfterUnknown},
 	{"HistoryKeepsEveryState", findingHistory},
@@ -200,6 +201,10 @@ func findingCounts(t *testing.T, s store.Store) {
 		{Priority: []string{"P1"}},
 		{AwaitingFix: true},
 		{OverdueAt: after(90 * time.Minute)},
+		{Outcome: []finding.Outcome{finding.Within, finding.FixedLate}, OutcomeAt: after(90 * time.Minute)},
+		{Outcome: []finding.Outcome{finding.Overdue, finding.AwaitingFix, finding.Accepted}, OutcomeAt: after(90 * time.Minute)},
+		{Flags: []finding.Flag{finding.FlagArrival}},
+		{Flags: []finding.Flag{finding.FlagTargetMissed}, OutcomeAt: after(90 * time.Minute)},
 	} {
 		list := listFindings(t, s, q)
 		for _, by := range append([]string{""}, store.Groupings...) {
@@ -214,6 +219,75 @@ func findingCounts(t *testing.T, s store.Store) {
 	if _, err := s.CountFindings(t.Context(), store.FindingQuery{}, "colour", t0); err == nil {
 		t.Error("got no error for a grouping that does not exist")
 	}
+	colour := store.FindingQuery{Flags: []finding.Flag{"colour"}}
+	if _, err := s.CountFindings(t.Context(), colour, "", t0); err == nil {
+		t.Error("got no error for counting by a flag that does not exist")
+	}
+	if _, err := s.ListFindings(t.Context(), colour); err == nil {
+		t.Error("got no error for listing by a flag that does not exist")
+	}
+}
+
+// findingOutcomes holds every outcome and flag against what the findings say, in
+// lists and in counts, now and as recorded.
+func findingOutcomes(t *testing.T, s store.Store) {
+	m := dirtyAsset(t, s, "A1")
+	var all []finding.Finding
+	add := func(state finding.State, due time.Duration, rule string, e finding.End) *finding.Finding {
+		f := made("A1", fmt.Sprint("C", len(all)), state, "P1")
+		f.Verdict.Due, f.Verdict.DueAt, f.Verdict.Rule, f.End = "2026-03-05", after(due), rule, e
+		if !state.Running() {
+			f.Closed = after(time.Minute)
+		}
+		all = append(all, f)
+		return &all[len(all)-1]
+	}
+	add(finding.Open, time.Hour, "7.1", finding.End{})
+	add(finding.Open, -time.Hour, "7.1", finding.End{}).Verdict.Arrival = true
+	add(finding.PendingReboot, time.Hour, "exception/X", finding.End{}).Verdict.TargetAt = after(-time.Hour)
+	add(finding.Open, -time.Hour, "exception/X", finding.End{}).Regression = true
+	awaits := add(finding.Open, 0, "", finding.End{})
+	awaits.Verdict.Due, awaits.Verdict.DueAt = "", time.Time{}
+	add(finding.Fixed, time.Hour, "7.1", finding.End{Outcome: finding.FixedOnTime, FinalAt: t0, Final: true, OnTimeClaimed: true})
+	add(finding.Fixed, -time.Hour, "7.1", finding.End{Outcome: finding.FixedLate, FinalAt: t0, TargetMissed: true}).Verdict.TargetAt = after(-2 * time.Hour)
+	add(finding.NotAffected, -time.Hour, "7.1", finding.End{})
+	add(finding.Fixed, -time.Hour, "7.1", finding.End{}) // recorded before outcomes were
+	leaf := apply(t, s, store.Assessment{Mark: m, At: t0, AssessedSequence: 1, Changed: all})
+	for _, asOf := range []*int64{nil, &leaf} {
+		for _, o := range finding.Outcomes {
+			q := store.FindingQuery{Outcome: []finding.Outcome{o}, OutcomeAt: t0, AsOfLeaf: asOf}
+			answered(t, s, q, string(o), all, func(f *finding.Finding) bool { return f.Outcome(t0) == o })
+		}
+		for w, is := range map[finding.Flag]func(*finding.Finding) bool{
+			finding.FlagArrival:       func(f *finding.Finding) bool { return f.Verdict.Arrival },
+			finding.FlagRegression:    func(f *finding.Finding) bool { return f.Regression },
+			finding.FlagOnTimeClaimed: func(f *finding.Finding) bool { return f.End.OnTimeClaimed },
+			finding.FlagTargetMissed:  func(f *finding.Finding) bool { return f.TargetMissed(t0) },
+		} {
+			answered(t, s, store.FindingQuery{Flags: []finding.Flag{w}, OutcomeAt: t0, AsOfLeaf: asOf}, string(w), all, is)
+		}
+	}
+}
+
+// answered holds what a query lists and counts against those of all that it means.
+func answered(t *testing.T, s store.Store, q store.FindingQuery, what string, all []finding.Finding, is func(*finding.Finding) bool) {
+	t.Helper()
+	want := []string{}
+	outcomes := map[finding.Outcome]int{}
+	for i := range all {
+		if f := storedFinding(all[i]); is(&f) {
+			want = append(want, f.Vulnerability)
+			outcomes[f.Outcome(t0)]++
+		}
+	}
+	got := names(listFindings(t, s, q))
+	slices.Sort(got)
+	wantEqual(t, what, got, want)
+	counted := map[finding.Outcome]int{}
+	for _, c := range must[[]store.FindingCount](t)(s.CountFindings(t.Context(), q, "", t0)) {
+		counted[c.Outcome] += c.Total
+	}
+	wantEqual(t, what+" counted", counted, outcomes)
 }
 
 func findingAsOf(t *testing.T, s store.Store) {
