@@ -51,11 +51,11 @@ var derivations = []derivation{
 	},
 	{
 		"finding_count",
-		`SELECT g.dimension || ' ' || g.value || ' ' || f.severity || ' ' || f.state || ' ' || f.kev || ' ' || f.arrival || ' ' ||
-			CASE f.order_running WHEN 0 THEN f.order_due ELSE 0 END || ' ' || COUNT(*)
-			FROM finding AS f JOIN asset_grouping AS g ON g.asset = f.asset
-			GROUP BY g.dimension, g.value, f.severity, f.state, f.kev, f.arrival, CASE f.order_running WHEN 0 THEN f.order_due ELSE 0 END`,
-		`SELECT dimension || ' ' || value || ' ' || severity || ' ' || state || ' ' || kev || ' ' || arrival || ' ' || due || ' ' || findings
+		`SELECT g.dimension || ' ' || g.value || ' ' || f.severity || ' ' || f.state || ' ' || f.outcome || ' ' || f.flags || ' ' ||
+			f.due || ' ' || f.target || ' ' || COUNT(*)
+			FROM finding_counted AS f JOIN asset_grouping AS g ON g.asset = f.asset
+			GROUP BY g.dimension, g.value, f.severity, f.state, f.outcome, f.flags, f.due, f.target`,
+		`SELECT dimension || ' ' || value || ' ' || severity || ' ' || state || ' ' || outcome || ' ' || flags || ' ' || due || ' ' || target || ' ' || findings
 			FROM finding_count`,
 	},
 	{
