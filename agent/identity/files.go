@@ -81,6 +81,11 @@ const (
 	Sender    Role = "send"
 )
 
+// Locks names every lock that an agent takes in its state directory.
+func Locks() []string {
+	return []string{keysLock, string(Collector) + lockExt, string(Sender) + lockExt, spoolLock}
+}
+
 // Hold takes a role for this process, so that two agents never share a state
 // directory: two collectors would fork the chain, two senders would race. The
 // lock ends with the process.

@@ -42,6 +42,7 @@ const (
 	BindingFile   = "machine.json"
 	lockExt       = ".lock"
 	keysLock      = "keys" + lockExt
+	spoolLock     = "spool" + lockExt // the spool's own, beside its directory
 )
 
 // maxKeyFile bounds what is read as a key; ours are 119 and 59 bytes.

@@ -72,6 +72,7 @@ var agentFloors = map[string]int{
 	"agent/spool":                4,
 	"agent/publish":              4,
 	"agent/export":               4,
+	"agent/seal":                 5,
 	"agent":                      5,
 	"agent/config":               6,
 	"agent/cmd/patchproof-agent": 7,

@@ -2,7 +2,7 @@
 // reports until the collector has receipted them.
 //
 // Standard output carries data, standard error talk. Exit codes: 0 done, 1 an
-// error, 2 wrong usage.
+// error, 2 wrong usage, 3 an image is not fit to be copied.
 package main
 
 import (
@@ -31,6 +31,7 @@ const (
 	exitOK    = 0
 	exitError = 1
 	exitUsage = 2
+	exitLeft  = 3
 )
 
 func run(args []string, stdout, stderr io.Writer) int {
@@ -48,6 +49,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	c.complain(err)
 	if _, wrong := errors.AsType[*usageError](err); wrong {
 		return exitUsage
+	}
+	if _, left := errors.AsType[*leftError](err); left {
+		return exitLeft
 	}
 	return exitError
 }
@@ -144,7 +148,7 @@ func (c *command) root() *cobra.Command {
 		"configuration `file` (default "+config.DefaultPath+", when it is there)")
 	root.PersistentFlags().BoolVar(&c.debug, "debug", false, "log more")
 	root.AddCommand(c.inventory(), c.collect(), c.send(), c.runBoth(), c.once(),
-		c.export(), c.receipts(), c.status(), c.checkConfig(), c.version(), c.service())
+		c.initialize(), c.export(), c.receipts(), c.sealImage(), c.status(), c.checkConfig(), c.version(), c.service())
 	return root
 }
 

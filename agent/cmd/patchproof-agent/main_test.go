@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -24,6 +25,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/patchproof/patchproof/agent/internal/durable"
 	"github.com/patchproof/patchproof/agent/internal/natstest"
 	"github.com/patchproof/patchproof/schema"
 	"github.com/patchproof/patchproof/schema/envelope"
@@ -45,11 +47,14 @@ func TestScripts(t *testing.T) {
 			env.Setenv("RECEIPT_KEY", schema.KeyID(c.key.Public().(ed25519.PublicKey)))
 			env.Setenv("COLLECTOR", c.url)
 			env.Values["collector"] = c
+			env.Values["lock"] = new(holder)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":    exits,
 			"instance": instance,
+			"locked":   locked,
+			"unlock":   func(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(ts.Value("lock").(*holder).Close()) },
 			"trust":    func(ts *testscript.TestScript, _ bool, _ []string) { ts.Value("collector").(*collector).trust(true) },
 			"chmod0644": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(os.Chmod(ts.MkAbs(args[0]), 0o644))
@@ -75,6 +80,16 @@ func instance(ts *testscript.TestScript, neg bool, args []string) {
 	}))
 	ts.Defer(service.Close)
 	ts.Setenv("PATCHPROOF_AGENT_IMDS_ENDPOINT", service.URL)
+}
+
+// holder holds a lock for a while.
+type holder struct{ io.Closer }
+
+// locked holds a lock as a running agent does: locked FILE.
+func locked(ts *testscript.TestScript, _ bool, args []string) {
+	held, err := durable.TryLock(ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Value("lock").(*holder).Closer = held
 }
 
 // exits runs the agent and expects an exit code: exits CODE [ARGUMENT...].
@@ -250,6 +265,8 @@ func TestNeverExecutes(t *testing.T) {
 		"send":      {args: []string{"send"}, loop: true},
 		"run":       {args: []string{"run"}, loop: true},
 		"status":    {args: []string{"status"}},
+		"init":      {args: []string{"init", "--offline"}},
+		"seal":      {args: []string{"seal-image"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -258,7 +275,7 @@ func TestNeverExecutes(t *testing.T) {
 			cmd := exec.Command(strace, append([]string{"-f", "-qq", "-e", "trace=execve,execveat", "-o", trace, path}, test.args...)...)
 			cmd.Env = append(os.Environ(), "PATCHPROOF_AGENT_STATE_DIR="+filepath.Join(dir, "state"),
 				"PATCHPROOF_AGENT_SERVER="+c.url, "PATCHPROOF_AGENT_RECEIPT_KEY="+schema.KeyID(c.key.Public().(ed25519.PublicKey)))
-			if name == "status" {
+			if name == "status" || name == "seal" {
 				runFirst(t, cmd.Env, path)
 			}
 			var out bytes.Buffer
@@ -270,6 +287,31 @@ func TestNeverExecutes(t *testing.T) {
 			}
 			checkTrace(t, trace, path)
 		})
+	}
+}
+
+// TestOfflineInitTouchesNoNetwork runs it under strace, on a machine that says
+// it has a metadata service.
+func TestOfflineInitTouchesNoNetwork(t *testing.T) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Fatal("strace is missing; install the distribution's package `strace`")
+	}
+	path, dir := binary(t), t.TempDir()
+	trace := filepath.Join(dir, "trace")
+	for command, touches := range map[string]bool{"init --offline": false, "collect --once": true} {
+		cmd := exec.Command(strace, append([]string{"-f", "-qq", "-e", "trace=%network", "-o", trace, path}, strings.Fields(command)...)...)
+		cmd.Env = append(os.Environ(), "PATCHPROOF_AGENT_STATE_DIR="+filepath.Join(dir, "state"), "PATCHPROOF_AGENT_IMDS_ENDPOINT=http://127.0.0.1:1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", command, err, out)
+		}
+		calls, err := os.ReadFile(trace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(string(calls), "socket("); got != touches {
+			t.Errorf("%s: made sockets: %v, want %v\n%s", command, got, touches, calls)
+		}
 	}
 }
 

@@ -169,8 +169,18 @@ func TryLock(path string) (*Lock, error) { return lock(path, false) }
 // held for the length of a few file operations.
 func WaitLock(path string) (*Lock, error) { return lock(path, true) }
 
+// TryLockIn is TryLock for a name in an open directory, which nothing leads out of.
+func TryLockIn(dir *os.Root, name string) (*Lock, error) {
+	f, err := dir.OpenFile(name, os.O_CREATE|os.O_RDWR|openNoFollow, 0o600)
+	return hold(f, err, name, false)
+}
+
 func lock(path string, wait bool) (*Lock, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|openNoFollow, 0o600)
+	return hold(f, err, path, wait)
+}
+
+func hold(f *os.File, err error, path string, wait bool) (*Lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}

@@ -8,7 +8,8 @@
 //   - Only regular files and directories are opened. A FIFO, socket or device
 //     in a file's place is ErrNotRegular, without ever being opened: opening a
 //     FIFO can block and opening a device can act.
-//   - Nothing is written.
+//   - Nothing is written by this package; Changeable hands out a directory for
+//     those who must.
 package rootfs
 
 import (
@@ -107,6 +108,16 @@ func (f *FS) ReadLink(name string) (string, error) {
 // out of dir are then refused. It is for looking at many names in one
 // directory, each in a single system call.
 func (f *FS) Sub(dir string) (fs.FS, error) {
+	sub, err := f.Changeable(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &FS{root: sub}, nil
+}
+
+// Changeable opens the directory dir for changes below it, which cannot lead out
+// of it. It is for preparing images; extractors only read.
+func (f *FS) Changeable(dir string) (*os.Root, error) {
 	resolved, _, err := f.find("open", dir)
 	if err != nil {
 		return nil, err
@@ -115,7 +126,7 @@ func (f *FS) Sub(dir string) (fs.FS, error) {
 	if err != nil {
 		return nil, pathError("open", dir, cause(err))
 	}
-	return &FS{root: sub}, nil
+	return sub, nil
 }
 
 // find returns where name leads and what is there. Most names hold no link
