@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -195,6 +196,7 @@ func TestMain(m *testing.M) {
 	if dir == "" {
 		os.Exit(m.Run())
 	}
+	runtime.LockOSThread() // strace counts calls by thread
 	if _, err := identity.Open(dir, copied, now); err != nil {
 		os.Exit(1)
 	}
