@@ -23,6 +23,18 @@ const (
 	MaxLabels = 64
 	// MaxInstalledKernels is the most kernels found on disk.
 	MaxInstalledKernels = 256
+	// MaxLivePatches is the most live patches of a kernel; providers cumulate
+	// theirs, so a handful is many. MaxLivePatchWords is the most patched objects
+	// of one, MaxLivePatchFixes the most vulnerabilities.
+	MaxLivePatches    = 16
+	MaxLivePatchWords = 64
+	MaxLivePatchFixes = 256
+	// MaxRebootMarkers is the most files that ask for a reboot, and
+	// MaxMarkerPackages the most packages one names.
+	MaxRebootMarkers  = 8
+	MaxMarkerPackages = 64
+	// MaxStale is the most lines of the stale part.
+	MaxStale = 20_000
 	// MaxAddresses is the most addresses of a host.
 	MaxAddresses = 1024
 	// MaxIDLike is the most entries of os-release ID_LIKE.
@@ -38,8 +50,10 @@ const (
 	maxName = 256
 	maxText = 1024
 	maxLong = 16 << 10
+	// maxCommandLine is the most bytes of a kernel's command line (COMMAND_LINE_SIZE).
+	maxCommandLine = 4096
 	// maxValues is the most values of one JSON text: all lists full come to about
-	// 9 000.
+	// 15 000.
 	maxValues = 16 << 10
 	// maxUnix is the last second of the year 9999.
 	maxUnix = 253402300799

@@ -51,11 +51,15 @@ func (r *Report) Missing() []string {
 
 // CheckPart returns an error unless text is the canonical text of a part with
 // this name. Every part is UTF-8 text without control characters other than
-// tab, in strictly ascending lines that each end in a newline; the package part
-// is in addition what EncodePackages writes.
+// tab, in strictly ascending lines that each end in a newline; a part that is
+// known is in addition what its encoder writes.
 func CheckPart(name, text string) error {
-	if name == PartPackages {
+	switch name {
+	case PartPackages:
 		return checkPackages(text)
+	case PartStale:
+		_, err := DecodeStale(text)
+		return err
 	}
 	if !utf8.ValidString(text) {
 		return errors.New("not UTF-8")

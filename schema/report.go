@@ -94,8 +94,22 @@ type Kernel struct {
 	// Version is uname -v.
 	Version string `json:"version,omitempty"`
 	Machine string `json:"machine,omitempty"`
+	// CommandLine is what the boot loader handed to the running kernel (/proc/cmdline).
+	CommandLine string `json:"command_line,omitempty"`
+	// Lockdown is none, integrity or confidentiality, empty where the kernel
+	// does not say (kernel_lockdown(7)).
+	Lockdown string `json:"lockdown,omitempty"`
+	// Tainted is the running kernel's taint mask (/proc/sys/kernel/tainted).
+	Tainted uint64 `json:"tainted,omitempty"`
 	// Installed lists the kernel releases found under /boot and /lib/modules, sorted.
 	Installed []InstalledKernel `json:"installed,omitempty"`
+	// NextBoot is the kernel the boot loader takes next, where its files say so.
+	NextBoot *NextBoot `json:"next_boot,omitempty"`
+	// RebootMarkers are the files by which a distribution asks for a reboot.
+	RebootMarkers []RebootMarker `json:"reboot_markers,omitempty"`
+	// LivePatches are those of the running kernel: in the kernel, or on disk for
+	// it. Sorted by provider and name.
+	LivePatches []LivePatch `json:"live_patches,omitempty"`
 }
 
 // InstalledKernel is one kernel found on disk.

@@ -223,6 +223,7 @@ func fit(r *Report) *Report {
 	f.Host.Addresses = fitList(&f, "host", "addresses", r.Host.Addresses, MaxAddresses)
 	f.OS.IDLike = fitList(&f, "os-release", "entries of ID_LIKE", r.OS.IDLike, MaxIDLike)
 	f.Kernel.Installed = fitList(&f, "kernel", "kernels on disk", r.Kernel.Installed, MaxInstalledKernels)
+	fitKernel(&f, &r.Kernel)
 	f.Gaps = foldGaps(f.Gaps)
 	if r.Cloud != nil {
 		cloud := *r.Cloud
@@ -239,6 +240,25 @@ func fit(r *Report) *Report {
 		*t.value = t.clean(*t.value)
 	}
 	return &f
+}
+
+// fitKernel gives f its own copies of what k lists beside the kernels on disk.
+func fitKernel(f *Report, k *Kernel) {
+	if k.NextBoot != nil {
+		next := *k.NextBoot
+		f.Kernel.NextBoot = &next
+	}
+	f.Kernel.RebootMarkers = fitList(f, "kernel", "reboot markers", k.RebootMarkers, MaxRebootMarkers)
+	for i := range f.Kernel.RebootMarkers {
+		m := &f.Kernel.RebootMarkers[i]
+		m.Packages = fitList(f, "kernel", "packages that ask for a reboot", m.Packages, MaxMarkerPackages)
+	}
+	f.Kernel.LivePatches = fitList(f, "livepatch", "live patches", k.LivePatches, MaxLivePatches)
+	for i := range f.Kernel.LivePatches {
+		p := &f.Kernel.LivePatches[i]
+		p.Objects = fitList(f, "livepatch", "patched objects", p.Objects, MaxLivePatchWords)
+		p.Fixes = fitList(f, "livepatch", "vulnerabilities of a live patch", p.Fixes, MaxLivePatchFixes)
+	}
 }
 
 func cleanValues(m map[string]string) map[string]string {

@@ -164,6 +164,21 @@ func TestReportBounds(t *testing.T) {
 		{"identity_document_control", func(r *schema.Report) { r.Cloud.IdentityDocument = "\x00" }, schema.ReasonOutOfBounds},
 		{"gap_without_kind", func(r *schema.Report) { r.Gaps[0].Kind = "" }, schema.ReasonOutOfBounds},
 		{"kernel_without_release", func(r *schema.Report) { r.Kernel.Installed[0].Release = "" }, schema.ReasonOutOfBounds},
+		{"live_patch_without_name", func(r *schema.Report) {
+			r.Kernel.LivePatches = []schema.LivePatch{{Provider: schema.ProviderOther}}
+		}, schema.ReasonOutOfBounds},
+		{"live_patch_stuck", func(r *schema.Report) {
+			r.Kernel.LivePatches = []schema.LivePatch{{Provider: schema.ProviderOther, Name: "x", Stuck: -1}}
+		}, schema.ReasonOutOfBounds},
+		{"reboot_marker_without_path", func(r *schema.Report) {
+			r.Kernel.RebootMarkers = []schema.RebootMarker{{}}
+		}, schema.ReasonOutOfBounds},
+		{"next_boot_without_loader", func(r *schema.Report) { r.Kernel.NextBoot = &schema.NextBoot{} }, schema.ReasonOutOfBounds},
+		{"tainted", func(r *schema.Report) { r.Kernel.Tainted = schema.MaxInteger + 1 }, schema.ReasonOutOfBounds},
+		{"stale_not_stale", func(r *schema.Report) {
+			r.Parts = append(r.Parts, schema.NewPart(schema.PartStale, ""))
+			setBody(r, schema.PartStale, "a\n")
+		}, schema.ReasonBodyNotCanonical},
 		{"part_name", func(r *schema.Report) { r.Parts[0].Name = "Kernel" }, schema.ReasonOutOfBounds},
 		{"part_digest", func(r *schema.Report) { r.Parts[0].Digest = "x" }, schema.ReasonOutOfBounds},
 		{"part_size", func(r *schema.Report) { r.Parts[0].Size = schema.MaxPart + 1 }, schema.ReasonOutOfBounds},
@@ -242,6 +257,15 @@ func TestFullestReportFits(t *testing.T) {
 	r.Host.Addresses = slices.Repeat([]string{"a"}, schema.MaxAddresses)
 	r.OS.IDLike = slices.Repeat([]string{"a"}, schema.MaxIDLike)
 	r.Kernel.Installed = slices.Repeat([]schema.InstalledKernel{{Release: "a", Package: "b"}}, schema.MaxInstalledKernels)
+	r.Kernel.NextBoot = &schema.NextBoot{Release: "a", Loader: "b", Entry: "c"}
+	r.Kernel.RebootMarkers = slices.Repeat([]schema.RebootMarker{{
+		Path: "a", Packages: slices.Repeat([]string{"b"}, schema.MaxMarkerPackages),
+	}}, schema.MaxRebootMarkers)
+	r.Kernel.LivePatches = slices.Repeat([]schema.LivePatch{{
+		Provider: "a", Name: "b", Version: "c", SrcVersion: "d", BuildID: "e", Package: "f", File: "g", Stuck: 1, Functions: 1,
+		Effective: "h", Supported: "i", State: "j",
+		Objects: slices.Repeat([]string{"k"}, schema.MaxLivePatchWords), Fixes: slices.Repeat([]string{"l"}, schema.MaxLivePatchFixes),
+	}}, schema.MaxLivePatches)
 	for i := range schema.MaxParts - len(r.Parts) {
 		r.Parts = append(r.Parts, schema.NewPart(fmt.Sprintf("z%02d", i), ""))
 	}

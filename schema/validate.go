@@ -150,6 +150,8 @@ func textsOf(r *Report) []text {
 		{field: "kernel.release", value: &r.Kernel.Release, max: maxName},
 		{field: "kernel.version", value: &r.Kernel.Version, max: maxText},
 		{field: "kernel.machine", value: &r.Kernel.Machine, max: maxName},
+		{field: "kernel.command_line", value: &r.Kernel.CommandLine, max: maxCommandLine},
+		{field: "kernel.lockdown", value: &r.Kernel.Lockdown, max: maxName},
 		{field: "boot.id", value: &r.Boot.ID, max: maxName},
 	}
 	texts = append(texts, eachText("host.addresses", r.Host.Addresses)...)
@@ -159,6 +161,10 @@ func textsOf(r *Report) []text {
 		texts = append(texts,
 			text{field: "kernel.installed.release", value: &k.Release, max: maxName, word: true},
 			text{field: "kernel.installed.package", value: &k.Package, max: maxText})
+	}
+	texts = append(texts, bootTexts(&r.Kernel)...)
+	for i := range r.Kernel.LivePatches {
+		texts = append(texts, livePatchTexts(&r.Kernel.LivePatches[i])...)
 	}
 	for i := range r.Gaps {
 		g := &r.Gaps[i]
@@ -172,6 +178,39 @@ func textsOf(r *Report) []text {
 		texts = append(texts, cloudTexts(c)...)
 	}
 	return texts
+}
+
+func bootTexts(k *Kernel) []text {
+	var texts []text
+	if n := k.NextBoot; n != nil {
+		texts = append(texts,
+			text{field: "kernel.next_boot.release", value: &n.Release, max: maxName},
+			text{field: "kernel.next_boot.loader", value: &n.Loader, max: maxName, word: true},
+			text{field: "kernel.next_boot.entry", value: &n.Entry, max: maxText})
+	}
+	for i := range k.RebootMarkers {
+		m := &k.RebootMarkers[i]
+		texts = append(texts, text{field: "kernel.reboot_markers.path", value: &m.Path, max: maxText, word: true})
+		texts = append(texts, eachText("kernel.reboot_markers.packages", m.Packages)...)
+	}
+	return texts
+}
+
+func livePatchTexts(p *LivePatch) []text {
+	texts := []text{
+		{field: "kernel.live_patches.provider", value: &p.Provider, max: maxName, word: true},
+		{field: "kernel.live_patches.name", value: &p.Name, max: maxName, word: true},
+		{field: "kernel.live_patches.version", value: &p.Version, max: maxName},
+		{field: "kernel.live_patches.src_version", value: &p.SrcVersion, max: maxName},
+		{field: "kernel.live_patches.build_id", value: &p.BuildID, max: maxName},
+		{field: "kernel.live_patches.package", value: &p.Package, max: maxText},
+		{field: "kernel.live_patches.file", value: &p.File, max: maxText},
+		{field: "kernel.live_patches.effective", value: &p.Effective, max: maxName},
+		{field: "kernel.live_patches.supported", value: &p.Supported, max: maxName},
+		{field: "kernel.live_patches.state", value: &p.State, max: maxName},
+	}
+	texts = append(texts, eachText("kernel.live_patches.objects", p.Objects)...)
+	return append(texts, eachText("kernel.live_patches.fixes", p.Fixes)...)
 }
 
 func cloudTexts(c *Cloud) []text {
@@ -228,16 +267,24 @@ func checkMap(field string, m map[string]string) error {
 }
 
 func checkLists(r *Report) error {
-	for _, l := range []struct {
-		field    string
-		len, max int
-	}{
+	lists := []listLength{
 		{"parts", len(r.Parts), MaxParts},
 		{"gaps", len(r.Gaps), MaxGaps},
 		{"kernel.installed", len(r.Kernel.Installed), MaxInstalledKernels},
 		{"host.addresses", len(r.Host.Addresses), MaxAddresses},
 		{"os.id_like", len(r.OS.IDLike), MaxIDLike},
-	} {
+		{"kernel.reboot_markers", len(r.Kernel.RebootMarkers), MaxRebootMarkers},
+		{"kernel.live_patches", len(r.Kernel.LivePatches), MaxLivePatches},
+	}
+	for _, m := range r.Kernel.RebootMarkers {
+		lists = append(lists, listLength{"kernel.reboot_markers.packages", len(m.Packages), MaxMarkerPackages})
+	}
+	for _, p := range r.Kernel.LivePatches {
+		lists = append(lists,
+			listLength{"kernel.live_patches.objects", len(p.Objects), MaxLivePatchWords},
+			listLength{"kernel.live_patches.fixes", len(p.Fixes), MaxLivePatchFixes})
+	}
+	for _, l := range lists {
 		if l.len > l.max {
 			return outOfBounds(l.field, "%d entries, at most %d", l.len, l.max)
 		}
@@ -245,23 +292,40 @@ func checkLists(r *Report) error {
 	return nil
 }
 
+// listLength is how many entries a list has and may have.
+type listLength struct {
+	field    string
+	len, max int
+}
+
+// number is one integer of a report.
+type number struct {
+	field string
+	value int64
+}
+
 func checkNumbers(r *Report) error {
-	for _, n := range []struct {
-		field string
-		value int64
-	}{
+	numbers := []number{
 		{"host.cpus", int64(r.Host.CPUs)},
 		{"cost.cpu_ns", int64(r.Cost.CPU)},
 		{"cost.peak_rss_bytes", r.Cost.PeakRSS},
 		{"cost.duration_ns", int64(r.Cost.Duration)},
 		{"cost.parts_reused", int64(r.Cost.PartsReused)},
-	} {
+	}
+	for _, p := range r.Kernel.LivePatches {
+		numbers = append(numbers,
+			number{"kernel.live_patches.stuck", int64(p.Stuck)}, number{"kernel.live_patches.functions", int64(p.Functions)})
+	}
+	for _, n := range numbers {
 		if n.value < 0 || n.value > MaxInteger {
 			return outOfBounds(n.field, "%d, want 0 to %d", n.value, int64(MaxInteger))
 		}
 	}
 	if r.Host.MemoryBytes > MaxInteger {
 		return outOfBounds("host.memory_bytes", "%d, at most %d", r.Host.MemoryBytes, uint64(MaxInteger))
+	}
+	if r.Kernel.Tainted > MaxInteger {
+		return outOfBounds("kernel.tainted", "%d, at most %d", r.Kernel.Tainted, uint64(MaxInteger))
 	}
 	return nil
 }
@@ -290,8 +354,11 @@ func checkParts(r *Report) error {
 }
 
 func maxLines(part string) int {
-	if part == PartPackages {
+	switch part {
+	case PartPackages:
 		return MaxPackages
+	case PartStale:
+		return MaxStale
 	}
 	return MaxPart
 }

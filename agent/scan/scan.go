@@ -185,9 +185,17 @@ func (s *scan) makePart() error {
 	if err != nil {
 		return fmt.Errorf("scan %s: %w", s.options.Root, err)
 	}
-	s.report.Parts = []schema.Part{schema.NewPart(schema.PartPackages, text)}
-	s.report.Bodies = map[string]string{schema.PartPackages: text}
+	s.addPart(schema.PartPackages, text)
 	return nil
+}
+
+// addPart adds a part with its body. Parts are added in the order of their names.
+func (s *scan) addPart(name, text string) {
+	if s.report.Bodies == nil {
+		s.report.Bodies = map[string]string{}
+	}
+	s.report.Parts = append(s.report.Parts, schema.NewPart(name, text))
+	s.report.Bodies[name] = text
 }
 
 // checkExpected reports a package database that should be there and is not, or
@@ -238,7 +246,9 @@ func (s *scan) readRunning(ctx context.Context) {
 	k.Machine = h.Arch
 	s.report.Kernel, s.report.Boot = k, boot
 	s.gaps(gaps)
+	s.readLivePatches()
 	s.readCloud(ctx)
+	s.readStale(ctx)
 }
 
 func (s *scan) readCloud(ctx context.Context) {

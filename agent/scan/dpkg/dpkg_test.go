@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/patchproof/patchproof/agent/scan/dpkg"
+	"github.com/patchproof/patchproof/agent/scan/rootfs"
 	"github.com/patchproof/patchproof/schema"
 )
 
@@ -408,5 +410,43 @@ func BenchmarkRead(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		dpkg.Read(root)
+	}
+}
+
+func TestOwners(t *testing.T) {
+	root := fstest.MapFS{
+		"var/lib/dpkg/info/libc6:amd64.list":       {Data: []byte("/.\n/lib\n/lib/x86_64-linux-gnu/libc.so.6\n")},
+		"var/lib/dpkg/info/openssh-server.list":    {Data: []byte("/usr/sbin/sshd\n/usr/sbin/sshd.old")},
+		"var/lib/dpkg/info/openssh-server.md5sums": {Data: []byte("/opt/app\n")},
+	}
+	got, gaps := dpkg.Owners(root, []string{
+		"/usr/lib/x86_64-linux-gnu/libc.so.6", "/usr/sbin/sshd", "/usr/sbin/sshd.old", "/opt/app", "/usr/sbin",
+	})
+	want := map[string]dpkg.Owner{
+		"/usr/lib/x86_64-linux-gnu/libc.so.6": {Name: "libc6", Arch: "amd64"},
+		"/usr/sbin/sshd":                      {Name: "openssh-server"},
+		"/usr/sbin/sshd.old":                  {Name: "openssh-server"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" || len(gaps) > 0 {
+		t.Errorf("owners (-want +got):\n%s\ngaps %v", diff, gaps)
+	}
+}
+
+func TestOwnersAsDpkgSays(t *testing.T) {
+	out, err := exec.Command("dpkg", "-S", "/bin/ls", "/usr/bin/dpkg").Output()
+	if err != nil {
+		t.Skip("no dpkg here to compare with")
+	}
+	root, err := rootfs.Open("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = root.Close() }()
+	for line := range strings.Lines(string(out)) {
+		pkg, path, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		got, gaps := dpkg.Owners(root, []string{path})
+		if got[path].Name != pkg || len(gaps) > 0 {
+			t.Errorf("%s: got %+v, dpkg says %s; gaps %v", path, got, pkg, gaps)
+		}
 	}
 }

@@ -104,7 +104,8 @@ func newHeader(blob []byte) (*header, error) {
 
 func used(tag int32) bool {
 	switch tag {
-	case tagName, tagVersion, tagRelease, tagEpoch, tagInstallTime, tagVendor, tagArch, tagSourceRPM, tagModularityLabel:
+	case tagName, tagVersion, tagRelease, tagEpoch, tagInstallTime, tagVendor, tagArch, tagSourceRPM, tagModularityLabel,
+		tagDirIndexes, tagBaseNames, tagDirNames:
 		return true
 	}
 	return false
