@@ -189,7 +189,7 @@ func (r *reader) readKsplice(module string) {
 		p = r.patch("ksplice")
 		p.Provider, p.Loaded, p.Enabled = schema.ProviderKsplice, true, true
 		r.gap(schema.GapUnsupported, path.Join(modulesDir, module),
-			errors.New("Ksplice updates are loaded; no file says which kernel version they amount to, so they cover nothing here"))
+			errors.New("updates of Ksplice are loaded; no file says which kernel version they amount to, so they cover nothing here"))
 	}
 	p.Functions++
 }

@@ -25,8 +25,8 @@ type tree map[string]string
 func (t tree) fs() fstest.MapFS {
 	m := fstest.MapFS{}
 	for name, content := range t {
-		if strings.HasSuffix(name, "/") {
-			m[strings.TrimSuffix(name, "/")] = &fstest.MapFile{Mode: fs.ModeDir | 0o755}
+		if dir, ok := strings.CutSuffix(name, "/"); ok {
+			m[dir] = &fstest.MapFile{Mode: fs.ModeDir | 0o755}
 			continue
 		}
 		m[name] = &fstest.MapFile{Data: []byte(content), Mode: 0o644}
@@ -225,7 +225,8 @@ func TestProviders(t *testing.T) {
 		},
 		{
 			"canonical", "5.15.0-100-generic", "lkp_Ubuntu_5_15_0_100_110_generic_104", "",
-			schema.OSRelease{ID: "ubuntu", IDLike: []string{"debian"}}, nil, schema.ProviderCanonical, "",
+			schema.OSRelease{ID: "ubuntu", IDLike: []string{"debian"}},
+			nil, schema.ProviderCanonical, "",
 		},
 		{"made_here", "6.1.0-56-amd64", "lp_demo", "", schema.OSRelease{ID: "debian"}, nil, schema.ProviderOther, ""},
 	} {

@@ -3,6 +3,7 @@ package process
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -78,13 +79,12 @@ func parseCgroup(text string) (unit, container string) {
 // scope outside of services.
 func unitOf(path string) string {
 	scope := ""
-	parts := strings.Split(path, "/")
-	for i := len(parts) - 1; i >= 0; i-- {
+	for _, part := range slices.Backward(strings.Split(path, "/")) {
 		switch {
-		case strings.HasSuffix(parts[i], ".service"):
-			return parts[i]
-		case strings.HasSuffix(parts[i], ".scope") && scope == "":
-			scope = parts[i]
+		case strings.HasSuffix(part, ".service"):
+			return part
+		case strings.HasSuffix(part, ".scope") && scope == "":
+			scope = part
 		}
 	}
 	return scope

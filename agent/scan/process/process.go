@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -208,20 +209,11 @@ func (r *reader) deletedFiles(maps string) ([]string, error) {
 	defer func() { _ = f.Close() }()
 	var files []string
 	err = r.eachLine(f, func(line []byte) {
-		if name, ok := deletedCode(line); ok && !contains(files, name) {
+		if name, ok := deletedCode(line); ok && !slices.Contains(files, string(name)) {
 			files = append(files, string(name))
 		}
 	})
 	return files, err
-}
-
-func contains(list []string, b []byte) bool {
-	for _, s := range list {
-		if s == string(b) {
-			return true
-		}
-	}
-	return false
 }
 
 // eachLine yields the lines of a file in a buffer that is used again.
