@@ -28,21 +28,21 @@ const (
 type Stale struct {
 	// Package owns the path now, as its manager names it: binary package, and
 	// architecture. Both are empty when none does, and in a container.
-	Package string
-	Arch    string
+	Package string `json:"package,omitempty"`
+	Arch    string `json:"arch,omitempty"`
 	// Loaded is the version of the package when the process started, as EVR
 	// prints it, by the package manager's own log; empty when not known.
-	Loaded string
+	Loaded string `json:"loaded,omitempty"`
 	// Path is as the process sees it, Kind one of the Stale constants.
-	Path string
-	Kind string
+	Path string `json:"path"`
+	Kind string `json:"kind"`
 	// PID, Started (Unix seconds) and Command (the kernel's comm) tell the process.
-	PID     int
-	Started int64
-	Command string
+	PID     int    `json:"pid"`
+	Started int64  `json:"started,omitempty"`
+	Command string `json:"command,omitempty"`
 	// Unit is its systemd unit, Container the id of its container, empty for none.
-	Unit      string
-	Container string
+	Unit      string `json:"unit,omitempty"`
+	Container string `json:"container,omitempty"`
 }
 
 // Columns of the stale text, in order.

@@ -71,6 +71,11 @@ type Affected struct {
 	Urgency string `json:"urgency,omitempty"`
 	// LivePatch marks a row that is a live patch, never a fix by package version.
 	LivePatch bool `json:"live_patch,omitempty"`
+	// ModuleName is, of a live patch told by its module, the regular expression
+	// (RE2) of the module's name; its first group is the module's version, which
+	// fixes from ModuleVersion on.
+	ModuleName    string `json:"module_name,omitempty"`
+	ModuleVersion int    `json:"module_version,omitempty"`
 }
 
 // Range is [Introduced, Fixed) or [Introduced, LastAffected]; Introduced "0" or

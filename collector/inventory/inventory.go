@@ -40,4 +40,8 @@ type State struct {
 	Release Release
 	Kernel  Kernel
 	Set     Set
+	// LivePatches are those of the running kernel, in force or not.
+	LivePatches []schema.LivePatch
+	// Stale is the code that processes still run though it is no longer on disk.
+	Stale []schema.Stale
 }

@@ -19,11 +19,19 @@ func (ix *Index) Match(s inventory.State) Result {
 		res.Gaps = []schema.Gap{gap}
 		res.KernelUnowned = true
 	}
-	m := matching{ix: ix, kernels: k}
+	m := matching{ix: ix, kernels: k, cover: ix.cover(k, s)}
+	m.stale, res.Stale = stale(s)
 	touched := m.touched(s.Set.Packages)
 	m.out = make([]Match, 0, 4*len(touched))
 	for _, p := range touched {
 		m.add(p)
+		m.addStale(p)
+	}
+	if more := exposedByLivePatch(k, &m.cover, s.Kernel.Release); len(more) > 0 {
+		m.out, m.unordered = append(m.out, more...), true
+	}
+	if m.unordered {
+		inOrder(m.out)
 	}
 	res.Matches = m.out
 	return res
@@ -33,7 +41,11 @@ func (ix *Index) Match(s inventory.State) Result {
 type matching struct {
 	ix      *Index
 	kernels *kernels
+	cover   cover
+	stale   map[*schema.Package][]staleUse
 	out     []Match
+	// unordered: out is not in the result's order yet.
+	unordered bool
 	// keys is room for the keys of the package at hand.
 	keys []byte
 }
@@ -147,7 +159,11 @@ func (m *matching) one(rows []row, s *subject, role role, fromSource bool) Match
 	if !say {
 		return Match{}
 	}
-	return Match{Verdict: found.verdict, Package: s.pkg, Advisory: found.adv, Fixed: found.fixed, Reason: found.reason}
+	out := Match{Verdict: found.verdict, Package: s.pkg, Advisory: found.adv, Fixed: found.fixed, Reason: found.reason}
+	if role.kind == kernelPart && out.Verdict != NotAffected && runs(s.pkg, m.kernels.running) {
+		out.LivePatched = m.ix.livePatched(&m.cover, rows, s, found.adv)
+	}
+	return out
 }
 
 // worse returns the match that says more of an exposure.
@@ -159,7 +175,7 @@ func worse(a, b Match) Match {
 }
 
 func severity(v Verdict) int {
-	return slices.Index([]Verdict{"", NotAffected, Undetermined, PendingReboot, Affected}, v)
+	return slices.Index([]Verdict{"", NotAffected, Undetermined, PendingRestart, PendingReboot, Affected}, v)
 }
 
 // nextGroup cuts the rows of the next advisory off two lists.

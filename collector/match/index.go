@@ -22,6 +22,8 @@ type Index struct {
 	rows   []row
 	ranges []bounds
 	keys   []byte
+	// live is what is said of live patches.
+	live liveIndex
 }
 
 type name struct {
@@ -63,12 +65,13 @@ const (
 func (ix *Index) Release() inventory.Release { return ix.release }
 
 // NewIndex indexes what advisories say of a release. Withdrawn advisories are
-// left out, and so are live patches, whose versions say nothing of a kernel's.
+// left out. Live patches stand apart: their versions say nothing of a kernel's.
 // The advisories must not be changed while the index is in use.
 func NewIndex(r inventory.Release, advs []advisory.Advisory) *Index {
 	ix := &Index{release: r}
 	b := builder{ix: ix, memo: make(map[memoKey]bound)}
-	rows, ids := collect(r, advs)
+	rows, live, ids := collect(r, advs)
+	ix.live = newLiveIndex(live)
 	for i := range rows {
 		rows[i].ranges = b.bounds(rows[i].aff)
 	}
@@ -100,8 +103,8 @@ func NewIndex(r inventory.Release, advs []advisory.Advisory) *Index {
 func nameOf(r *row) name { return name{r.aff.Kind, r.aff.Name} }
 
 // collect lists the rows that speak of a release in the order of their
-// advisories, and numbers the names they speak of.
-func collect(r inventory.Release, advs []advisory.Advisory) ([]row, map[name]int32) {
+// advisories, those of live patches apart, and numbers the names they speak of.
+func collect(r inventory.Release, advs []advisory.Advisory) (rows, live []row, ids map[name]int32) {
 	order := make([]*advisory.Advisory, 0, len(advs))
 	total := 0
 	for i := range advs {
@@ -111,7 +114,7 @@ func collect(r inventory.Release, advs []advisory.Advisory) ([]row, map[name]int
 		}
 	}
 	slices.SortStableFunc(order, compareAdvisories)
-	rows, ids := make([]row, 0, total), make(map[name]int32, total/8)
+	rows, ids = make([]row, 0, total), make(map[name]int32, total/8)
 	group := int32(-1)
 	for from := 0; from < len(order); {
 		to := from + 1
@@ -122,7 +125,11 @@ func collect(r inventory.Release, advs []advisory.Advisory) ([]row, map[name]int
 		for _, a := range current(order[from:to]) {
 			for i := range a.Affected {
 				aff := &a.Affected[i]
-				if aff.Release != r || aff.LivePatch {
+				if aff.Release != r {
+					continue
+				}
+				if aff.LivePatch {
+					live = append(live, row{adv: a, aff: aff, group: group})
 					continue
 				}
 				rows = append(rows, row{adv: a, aff: aff, group: group})
@@ -134,13 +141,13 @@ func collect(r inventory.Release, advs []advisory.Advisory) ([]row, map[name]int
 		}
 		from = to
 	}
-	return rows, ids
+	return rows, live, ids
 }
 
 func countRows(r inventory.Release, a *advisory.Advisory) int {
 	n := 0
 	for i := range a.Affected {
-		if a.Affected[i].Release == r && !a.Affected[i].LivePatch {
+		if a.Affected[i].Release == r {
 			n++
 		}
 	}

@@ -11,6 +11,11 @@
 //     advisory settles the matter;
 //   - the outcome does not depend on the order of packages or advisories;
 //   - one package has at most one match for one advisory;
+//   - a live patch covers a vulnerability only while it is enabled, not in
+//     transition, and of the package or module its publisher names for that very
+//     kernel; a baseline package covers nothing;
+//   - what a process maps in an old version is judged by that version, and where
+//     nobody knows it the component is told apart, see [Result.Stale];
 //   - of kernels only the running one exposes. Where it is not known which one
 //     runs, every installed one counts as running (an image, an SBOM); where the
 //     running one belongs to no package, no kernel reads as clean.
@@ -29,12 +34,14 @@ import (
 // Verdict is the outcome of one comparison.
 type Verdict string
 
-// Verdicts. PendingReboot is affected by what runs while the fix is on disk.
+// Verdicts. PendingReboot and PendingRestart are affected by what runs while the
+// fix is on disk: by the kernel, or by processes that map the old file.
 const (
-	Affected      Verdict = "affected"
-	PendingReboot Verdict = "pending_reboot"
-	NotAffected   Verdict = "not_affected"
-	Undetermined  Verdict = "undetermined"
+	Affected       Verdict = "affected"
+	PendingReboot  Verdict = "pending_reboot"
+	PendingRestart Verdict = "pending_restart"
+	NotAffected    Verdict = "not_affected"
+	Undetermined   Verdict = "undetermined"
 )
 
 // Match is one package held against one advisory; the advisory may name many
@@ -47,6 +54,10 @@ type Match struct {
 	Fixed string
 	// Reason is set for every verdict but a plain affected one.
 	Reason string
+	// LivePatched gives, of an affected kernel that runs, the vulnerabilities of the
+	// advisory that a live patch in force covers, each with the proof. Those are
+	// fixed by live patch, whatever the verdict says of the others.
+	LivePatched map[string]string
 }
 
 // Result is the outcome for one state.
@@ -62,6 +73,15 @@ type Result struct {
 	Covered bool
 	// KernelUnowned is true when the running kernel belongs to no installed package.
 	KernelUnowned bool
+	// Stale gives, by component, what processes still run of it in a version nobody
+	// knows: it may be any that is no longer on disk.
+	Stale map[Component]string
+}
+
+// Component is a source package of a format.
+type Component struct {
+	Format schema.PackageFormat
+	Name   string
 }
 
 // Unjudged reports whether the absence of a match for a component (source

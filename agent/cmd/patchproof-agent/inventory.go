@@ -13,10 +13,12 @@ import (
 )
 
 // inventoryDocument is what `inventory -o json` prints. The report's bodies are
-// left out: packages is the same in full.
+// left out: packages and stale are the same in full. Stale is there when the
+// host's processes were looked at.
 type inventoryDocument struct {
 	Report   *schema.Report   `json:"report"`
 	Packages []schema.Package `json:"packages"`
+	Stale    *[]schema.Stale  `json:"stale,omitempty"`
 }
 
 func (c *command) inventory() *cobra.Command {
@@ -51,14 +53,18 @@ func (c *command) printInventory(cmd *cobra.Command, root string) error {
 		return err
 	}
 	report = schema.Fit(report)
+	stale, err := staleIn(report)
+	if err != nil {
+		return fmt.Errorf("print inventory: %w", err)
+	}
 	if format == formatJSON {
 		report.Bodies = nil
 		if packages == nil {
 			packages = []schema.Package{}
 		}
-		err = printJSON(c.stdout, inventoryDocument{report, packages})
+		err = printJSON(c.stdout, inventoryDocument{report, packages, stale})
 	} else {
-		err = c.printTable(report, packages)
+		err = c.printTable(report, packages, stale)
 	}
 	if err != nil {
 		return fmt.Errorf("print inventory: %w", err)
@@ -72,7 +78,43 @@ func (c *command) printInventory(cmd *cobra.Command, root string) error {
 	return nil
 }
 
-func (c *command) printTable(r *schema.Report, packages []schema.Package) error {
+// staleIn returns the stale code a report lists, nil when nothing was looked at.
+func staleIn(r *schema.Report) (*[]schema.Stale, error) {
+	text, ok := r.Bodies[schema.PartStale]
+	if !ok {
+		return nil, nil
+	}
+	stale, err := schema.DecodeStale(text)
+	return &stale, err
+}
+
+// livePatchLine says how a live patch is, in words.
+func livePatchLine(p schema.LivePatch) string {
+	state := "on disk, not loaded"
+	switch {
+	case p.Transition:
+		state = fmt.Sprintf("in transition, %s left", plural(p.Stuck, "task"))
+	case p.Enabled:
+		state = "enabled"
+	case p.Loaded:
+		state = "loaded, disabled"
+	}
+	return strings.TrimSpace(p.Name+" "+p.Version) + ", " + state
+}
+
+// staleLine counts what processes still run.
+func staleLine(stale []schema.Stale) string {
+	if len(stale) == 0 {
+		return "no process runs code that is no longer on disk"
+	}
+	pids := map[int]bool{}
+	for _, s := range stale {
+		pids[s.PID] = true
+	}
+	return fmt.Sprintf("%d processes run code that is no longer on disk: restart them", len(pids))
+}
+
+func (c *command) printTable(r *schema.Report, packages []schema.Package, stale *[]schema.Stale) error {
 	var b strings.Builder
 	fact := func(name, value string) {
 		if value != "" {
@@ -82,6 +124,12 @@ func (c *command) printTable(r *schema.Report, packages []schema.Package) error 
 	fact("host", r.Host.Hostname)
 	fact("system", firstOf(r.OS.PrettyName, strings.TrimSpace(r.OS.ID+" "+r.OS.VersionID)))
 	fact("kernel", strings.TrimSpace(r.Kernel.Release+" "+r.Kernel.Machine))
+	for _, p := range r.Kernel.LivePatches {
+		fact("livepatch", livePatchLine(p))
+	}
+	if stale != nil {
+		fact("stale", staleLine(*stale))
+	}
 	if r.Cloud != nil {
 		fact("cloud", strings.Join([]string{r.Cloud.Provider, r.Cloud.Region, r.Cloud.InstanceID}, " "))
 	}

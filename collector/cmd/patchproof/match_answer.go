@@ -23,6 +23,8 @@ type matchAnswer struct {
 	// Uncovered is true when packages are of a release that no feed covers, or
 	// when there was no package to judge.
 	Uncovered bool `json:"uncovered"`
+	// LivePatched are vulnerabilities of the running kernel that a live patch covers.
+	LivePatched []livePatched `json:"live_patched,omitempty"`
 
 	subject   *matchSubject
 	uncovered []string
@@ -40,6 +42,15 @@ type exposed struct {
 	EPSS          *float64         `json:"epss"`
 
 	note string
+}
+
+// livePatched is one vulnerability that a live patch fixes, with the proof.
+type livePatched struct {
+	Vulnerability string `json:"vulnerability"`
+	Advisory      string `json:"advisory"`
+	Package       string `json:"package"`
+	Installed     string `json:"installed"`
+	Reason        string `json:"reason"`
 }
 
 // unjudged is something that could not be judged. Vulnerability and advisory are
@@ -63,11 +74,20 @@ func (a *matchAnswer) take(res match.Result, r inventory.Release, facts map[stri
 			a.Undetermined = append(a.Undetermined, gapRow(g))
 		}
 	}
+	for _, why := range res.Stale {
+		a.Undetermined = append(a.Undetermined, unjudged{Reason: why})
+	}
 	for i := range res.Matches {
 		m := &res.Matches[i]
 		for _, v := range m.Advisory.Vulnerabilities {
+			if proof, ok := m.LivePatched[v]; ok {
+				a.LivePatched = append(a.LivePatched, livePatched{
+					Vulnerability: v, Advisory: m.Advisory.ID, Package: m.Package.Name, Installed: m.Package.EVR(), Reason: proof,
+				})
+				continue
+			}
 			switch m.Verdict {
-			case match.Affected, match.PendingReboot:
+			case match.Affected, match.PendingReboot, match.PendingRestart:
 				a.Findings = append(a.Findings, exposure(m, v, facts[v]))
 			case match.Undetermined:
 				a.Undetermined = append(a.Undetermined, unjudged{
@@ -117,6 +137,11 @@ func (a *matchAnswer) finish() {
 	a.Undetermined = slices.CompactFunc(a.Undetermined, func(x, y unjudged) bool {
 		return x.Vulnerability == y.Vulnerability && x.Advisory == y.Advisory && x.Package == y.Package && x.Installed == y.Installed && x.Reason == y.Reason
 	})
+	slices.SortFunc(a.LivePatched, func(x, y livePatched) int {
+		return cmp.Or(cmp.Compare(x.Vulnerability, y.Vulnerability), cmp.Compare(x.Advisory, y.Advisory), cmp.Compare(x.Package, y.Package),
+			cmp.Compare(x.Installed, y.Installed), cmp.Compare(x.Reason, y.Reason))
+	})
+	a.LivePatched = slices.Compact(a.LivePatched)
 	if a.Findings == nil {
 		a.Findings = []exposed{}
 	}
@@ -207,6 +232,9 @@ func (a *matchAnswer) warn(w io.Writer) {
 	}
 	if a.packages() == 0 {
 		fmt.Fprintln(w, "patchproof: warning: no package of a distribution was found; nothing was judged")
+	}
+	if len(a.LivePatched) > 0 {
+		fmt.Fprintf(w, "patchproof: fixed by live patch, and not listed: %d vulnerabilities of the running kernel\n", len(a.LivePatched))
 	}
 	if n := len(a.Undetermined); n > 0 {
 		fmt.Fprintf(w, "patchproof: warning: %d undetermined; they may be affected\n", n)

@@ -81,11 +81,12 @@ func readReport(r io.Reader) (*matchSubject, error) {
 		Type     string            `json:"_type"`
 		Report   *schema.Report    `json:"report"`
 		Packages *[]schema.Package `json:"packages"`
+		Stale    []schema.Stale    `json:"stale"`
 	}
 	if err := json.Unmarshal(data, &doc); err != nil {
 		return nil, fmt.Errorf("read report: %w", err)
 	}
-	report, pkgs := doc.Report, doc.Packages
+	report, pkgs, stale := doc.Report, doc.Packages, doc.Stale
 	switch {
 	case doc.Type != "":
 		if report, err = schema.DecodeStatement(bytes.TrimRight(data, "\r\n")); err != nil {
@@ -94,10 +95,13 @@ func readReport(r io.Reader) (*matchSubject, error) {
 		if pkgs, err = packagesIn(report); err != nil {
 			return nil, fmt.Errorf("read statement: %w", err)
 		}
+		if stale, err = schema.DecodeStale(report.Bodies[schema.PartStale]); err != nil {
+			return nil, fmt.Errorf("read statement: %w", err)
+		}
 	case report == nil || pkgs == nil:
 		return nil, errors.New("read report: want the JSON of 'patchproof-agent inventory -o json', with a report and packages, or of a statement")
 	}
-	return subjectOf(report, *pkgs), nil
+	return subjectOf(report, *pkgs, stale), nil
 }
 
 // packagesIn decodes the package part. A host that could not list its packages
@@ -121,11 +125,13 @@ func packagesIn(r *schema.Report) (*[]schema.Package, error) {
 
 // subjectOf makes a state of a report. Packages without a name or version, and
 // the gaps that may hide one or a kernel, are listed as not judged.
-func subjectOf(r *schema.Report, pkgs []schema.Package) *matchSubject {
+func subjectOf(r *schema.Report, pkgs []schema.Package, stale []schema.Stale) *matchSubject {
 	s := &matchSubject{}
 	state := inventory.State{
-		Release: inventory.ReleaseOf(r.OS.ID, r.OS.VersionID),
-		Kernel:  inventory.Kernel{Release: r.Kernel.Release, Version: r.Kernel.Version, Machine: r.Kernel.Machine},
+		Release:     inventory.ReleaseOf(r.OS.ID, r.OS.VersionID),
+		Kernel:      inventory.Kernel{Release: r.Kernel.Release, Version: r.Kernel.Version, Machine: r.Kernel.Machine},
+		LivePatches: r.Kernel.LivePatches,
+		Stale:       stale,
 	}
 	for _, p := range pkgs {
 		if p.Name == "" || p.Version == "" || p.Format == "" {

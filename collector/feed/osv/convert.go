@@ -210,6 +210,9 @@ func (c *converter) row(r *record, src *affected, t target) (advisory.Affected, 
 		return row, fmt.Errorf("package %s: %w", row.Name, err)
 	}
 	row.LivePatch = livePatch(r.ID, src)
+	if err := c.module(r.ID, src, &row); err != nil {
+		return row, fmt.Errorf("package %s: %w", row.Name, err)
+	}
 	row.Module = c.word(moduleOf(r.Summary, &row))
 	return row, nil
 }
@@ -218,6 +221,37 @@ func (c *converter) row(r *record, src *affected, t target) (advisory.Affected, 
 // notices, and kpatch packages, whose version says nothing of the kernel's.
 func livePatch(id string, src *affected) bool {
 	return strings.HasPrefix(id, "LSN-") || src.Specific.ModuleNameRegex != "" || strings.HasPrefix(src.Package.Name, "kpatch-patch")
+}
+
+// module reads which module a notice of Canonical's live patches speaks of, and
+// from which of its versions on it fixes: the one it names, or the number of the
+// notice (LSN-0104-1), since its patches cumulate.
+func (c *converter) module(id string, src *affected, row *advisory.Affected) error {
+	pattern := src.Specific.ModuleNameRegex
+	if pattern == "" {
+		return nil
+	}
+	if len(pattern) > 512 {
+		return fmt.Errorf("module_name_regex of %d bytes, at most 512", len(pattern))
+	}
+	name, err := regexp.Compile(pattern)
+	if err != nil {
+		return fmt.Errorf("module_name_regex: %w", err)
+	}
+	if name.NumSubexp() < 1 {
+		c.skip("live patch whose module tells no version, which covers nothing")
+		return nil
+	}
+	number := src.Specific.ModuleVersion
+	if number == "" {
+		number, _, _ = strings.Cut(strings.TrimPrefix(id, "LSN-"), "-")
+	}
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 1 {
+		return fmt.Errorf("version %s of a live patch is not a number", strconv.Quote(clip(number, 32)))
+	}
+	row.ModuleName, row.ModuleVersion = c.word(pattern), n
+	return nil
 }
 
 // ranges reads the events in their order. With ranges, the list of versions

@@ -55,6 +55,9 @@ type affected struct {
 		UbuntuPriority string `json:"ubuntu_priority"`
 		// ModuleNameRegex is set on rows that are kernel live patches.
 		ModuleNameRegex string `json:"module_name_regex"`
+		// ModuleVersion is the version of the module that fixes, where it is not the
+		// number of the notice.
+		ModuleVersion string `json:"module_version"`
 	} `json:"ecosystem_specific"`
 }
 
