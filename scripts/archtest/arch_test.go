@@ -67,6 +67,7 @@ var agentFloors = map[string]int{
 	"schema/envelope":            1,
 	"schema/bundle":              1,
 	"agent/scan":                 3,
+	"agent/scan/rootfs":          1, // what the extractors read through
 	"agent/scan/":                2, // the extractors below it
 	"agent/identity":             4,
 	"agent/spool":                4,
