@@ -267,6 +267,12 @@ func (s *scan) readKernels() {
 	installed, gaps := kernel.Installed(s.root, s.packages)
 	s.report.Kernel.Installed = installed
 	s.gaps(gaps)
+	s.report.Kernel.NextBoot, gaps = kernel.NextBoot(s.root)
+	s.gaps(gaps)
+	if s.live {
+		s.report.Kernel.RebootMarkers, gaps = kernel.RebootMarkers(s.root)
+		s.gaps(gaps)
+	}
 	running := s.report.Kernel.Release
 	if running != "" && len(s.packages) > 0 && kernel.Owner(running, s.packages) == "" {
 		s.gap(kernel.Extractor, schema.GapUnowned, "",

@@ -11,7 +11,6 @@ package kernel
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -19,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/patchproof/patchproof/agent/scan/rootfs"
 	"github.com/patchproof/patchproof/schema"
 )
 
@@ -36,6 +36,7 @@ func Running(root fs.FS) (schema.Kernel, schema.Boot, []schema.Gap) {
 		Release: r.line(root, "proc/sys/kernel/osrelease"),
 		Version: r.line(root, "proc/sys/kernel/version"),
 	}
+	r.started(root, &k)
 	boot := schema.Boot{ID: r.line(root, "proc/sys/kernel/random/boot_id")}
 	at, err := bootTime(root)
 	if err != nil {
@@ -79,28 +80,19 @@ func (r *reader) gap(kind, name, detail string) {
 
 // line reads a file of one line.
 func (r *reader) line(root fs.FS, name string) string {
-	b, err := readAll(root, name, 4096)
+	line, err := rootfs.ReadLine(root, name)
 	if err != nil {
 		r.gap(schema.GapUnreadable, name, err.Error())
 		return ""
 	}
-	return strings.TrimSpace(string(b))
-}
-
-func readAll(root fs.FS, name string, limit int64) ([]byte, error) {
-	f, err := root.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	return io.ReadAll(io.LimitReader(f, limit))
+	return line
 }
 
 // bootTime is btime of proc/stat, in whole seconds. It moves when the clock is
 // set, so the boot id is what tells boots apart.
 func bootTime(root fs.FS) (time.Time, error) {
 	// The line stands behind one line a processor and the line of interrupts.
-	b, err := readAll(root, "proc/stat", 1<<20)
+	b, err := rootfs.ReadFile(root, "proc/stat", 1<<20)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -118,12 +110,15 @@ func bootTime(root fs.FS) (time.Time, error) {
 	return time.Time{}, errors.New("no boot time")
 }
 
+// imagePrefixes are how images of kernels are named, each before the release.
+// SUSE and ARM builds name them after their format.
+var imagePrefixes = []string{"vmlinuz-", "vmlinux-", "Image-"}
+
 // releases lists the kernels on disk, sorted, each once.
 func (r *reader) releases(root fs.FS) []string {
 	var found []string
 	for _, name := range r.names(root, "boot") {
-		// SUSE and ARM builds name the image after its format.
-		for _, prefix := range []string{"vmlinuz-", "vmlinux-", "Image-"} {
+		for _, prefix := range imagePrefixes {
 			if release, ok := strings.CutPrefix(name, prefix); ok && plausible(release) {
 				found = append(found, release)
 			}
@@ -162,26 +157,13 @@ func (r *reader) isKernel(root fs.FS, dir string) bool {
 }
 
 func (r *reader) names(root fs.FS, dir string) []string {
-	f, err := root.Open(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	entries, err := rootfs.Entries(root, dir, maxEntries)
+	switch {
+	case err == nil, errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, rootfs.ErrManyEntries):
+		r.gap(schema.GapTruncated, dir, err.Error())
+	default:
 		r.gap(schema.GapUnreadable, dir, err.Error())
-		return nil
-	}
-	defer func() { _ = f.Close() }()
-	d, ok := f.(fs.ReadDirFile)
-	if !ok {
-		r.gap(schema.GapUnreadable, dir, "not a directory")
-		return nil
-	}
-	entries, err := d.ReadDir(maxEntries)
-	if err != nil && !errors.Is(err, io.EOF) {
-		r.gap(schema.GapUnreadable, dir, err.Error())
-	}
-	if len(entries) == maxEntries {
-		r.gap(schema.GapTruncated, dir, fmt.Sprintf("more than %d names", maxEntries))
 	}
 	names := make([]string, len(entries))
 	for i, e := range entries {
