@@ -60,7 +60,7 @@ func (a *Assessor) inForce(ctx context.Context, as store.Asset, now time.Time) (
 // request finds whether a request was granted.
 func (a *Assessor) request(ctx context.Context, id string) (lifecycle.Request, error) {
 	r := lifecycle.Request{ID: id}
-	p, err := a.store.Approval(ctx, id)
+	p, err := a.past.Approval(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
 		return r, nil
 	}

@@ -27,6 +27,7 @@ import (
 
 	"github.com/patchproof/patchproof/collector/advisory"
 	"github.com/patchproof/patchproof/collector/evidence"
+	"github.com/patchproof/patchproof/collector/finding"
 	"github.com/patchproof/patchproof/collector/inventory"
 	"github.com/patchproof/patchproof/collector/match"
 	"github.com/patchproof/patchproof/collector/policy"
@@ -58,14 +59,37 @@ type Store interface {
 	store.Assessments
 	store.Policies
 	store.Approvals
+	// View calls f with the store as of one moment.
+	View(ctx context.Context, f func(store.Store) error) error
+}
+
+// Past is what an assessment is made from: the collector's memory as of a moment.
+type Past interface {
+	// Asset, its reports in order of sequence after one, and the distinct parts.
+	Asset(ctx context.Context, id string) (store.Asset, error)
+	States(ctx context.Context, asset string, after uint64) ([]store.Report, error)
+	Report(ctx context.Context, id string) (store.Report, error)
+	Part(ctx context.Context, digest string) (string, error)
+	AssetFindings(ctx context.Context, asset string) ([]finding.Finding, error)
+
+	Generation(ctx context.Context, r inventory.Release) (int64, error)
+	AdvisoriesFor(ctx context.Context, r inventory.Release) ([]advisory.Advisory, error)
+	CoveredReleases(ctx context.Context) ([]inventory.Release, error)
+	Facts(ctx context.Context, vulnerabilities []string) (map[string]advisory.Facts, error)
+
+	PolicyInForce(ctx context.Context, at time.Time) (store.PolicyRecord, error)
+	Policy(ctx context.Context, digest string) (store.PolicyRecord, error)
+	Approval(ctx context.Context, id string) (store.Approval, error)
 }
 
 // Assessor drains dirty marks into findings.
 type Assessor struct {
 	store Store
-	now   func() time.Time
-	log   *slog.Logger
-	wake  chan struct{}
+	// past is what the assessment under way reads.
+	past Past
+	now  func() time.Time
+	log  *slog.Logger
+	wake chan struct{}
 
 	// Classify, when set, is called with the assets of a batch before they are
 	// dated, so that what a host newly says of itself counts in the same assessment.
@@ -96,7 +120,7 @@ type advisoryKey struct{ feed, id string }
 // New returns an assessor over a store. It is for one goroutine at a time.
 func New(st Store, now func() time.Time, log *slog.Logger) *Assessor {
 	return &Assessor{
-		store: st, now: now, log: log.With("component", "assess"),
+		store: st, past: st, now: now, log: log.With("component", "assess"),
 		wake:     make(chan struct{}, 1),
 		policies: map[string]*sla.Policy{},
 		indexes:  map[inventory.Release]*releaseIndex{},
@@ -165,31 +189,50 @@ func (a *Assessor) Drain(ctx context.Context) (int, error) {
 // be assessed are added to failed.
 func (a *Assessor) batch(ctx context.Context, marks []store.Mark, failed map[string]error) (int, error) {
 	now := a.now().UTC().Truncate(time.Microsecond)
-	if err := a.loadPolicy(ctx, now); err != nil {
-		return 0, err
-	}
 	if err := a.classify(ctx, marks); err != nil {
 		return 0, err
 	}
-	outcomes := make([]store.Assessment, 0, len(marks))
-	for _, m := range marks {
-		out, err := a.asset(ctx, m, now)
-		if ctx.Err() != nil {
-			return 0, ctx.Err()
-		}
-		if err != nil {
-			failed[m.Asset] = fmt.Errorf("assess asset %s: %w", m.Asset, err)
-			continue
-		}
-		outcomes = append(outcomes, out)
-	}
-	if len(outcomes) == 0 {
-		return 0, nil
+	var outcomes []store.Assessment
+	err := a.store.View(ctx, func(st store.Store) error {
+		var err error
+		outcomes, err = a.view(ctx, st, marks, failed, now)
+		return err
+	})
+	if err != nil || len(outcomes) == 0 {
+		return 0, err
 	}
 	if err := a.record(ctx, outcomes, now); err != nil {
 		return 0, err
 	}
 	return len(outcomes), nil
+}
+
+// view assesses assets from the store as of one moment, so that the leaf can say
+// which one: whoever replays the log reads the same.
+func (a *Assessor) view(ctx context.Context, st store.Store, marks []store.Mark, failed map[string]error, now time.Time) ([]store.Assessment, error) {
+	a.past = st
+	defer func() { a.past = a.store }()
+	leaves, err := st.LeafCount(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.loadPolicy(ctx, now); err != nil {
+		return nil, err
+	}
+	outcomes := make([]store.Assessment, 0, len(marks))
+	for _, m := range marks {
+		out, err := a.asset(ctx, m, now)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err != nil {
+			failed[m.Asset] = fmt.Errorf("assess asset %s: %w", m.Asset, err)
+			continue
+		}
+		out.AsOf = leaves
+		outcomes = append(outcomes, out)
+	}
+	return outcomes, nil
 }
 
 func (a *Assessor) record(ctx context.Context, outcomes []store.Assessment, now time.Time) error {
@@ -224,15 +267,15 @@ func (a *Assessor) classify(ctx context.Context, marks []store.Mark) error {
 // asset folds what is new of one asset into its findings and dates them.
 func (a *Assessor) asset(ctx context.Context, m store.Mark, now time.Time) (store.Assessment, error) {
 	out := store.Assessment{Mark: m, At: now}
-	as, err := a.store.Asset(ctx, m.Asset)
+	as, err := a.past.Asset(ctx, m.Asset)
 	if err != nil {
 		return out, err
 	}
 	if as.Head == nil {
 		return out, nil
 	}
-	out.AssessedSequence = as.Head.Sequence
-	prev, err := a.store.AssetFindings(ctx, as.ID)
+	out.AssessedSequence, out.After, out.Refold = as.Head.Sequence, as.AssessedSequence, as.Refold
+	prev, err := a.past.AssetFindings(ctx, as.ID)
 	if err != nil {
 		return out, err
 	}
@@ -247,7 +290,7 @@ func (a *Assessor) asset(ctx context.Context, m store.Mark, now time.Time) (stor
 	}
 	last := steps[len(steps)-1]
 	f.settle(last)
-	head, err := a.store.Report(ctx, as.Head.ReportID)
+	head, err := a.past.Report(ctx, as.Head.ReportID)
 	if err != nil {
 		return out, err
 	}
@@ -259,7 +302,7 @@ func (a *Assessor) asset(ctx context.Context, m store.Mark, now time.Time) (stor
 		return out, err
 	}
 	out.InForce, out.Classification = &c.force, c.request.ID
-	out.Changed, err = a.date(ctx, as, c, f, now)
+	out.Changed, out.Facts, err = a.date(ctx, as, c, f, now)
 	out.Requests = c.requests(as, a, f)
 	return out, err
 }
@@ -289,7 +332,7 @@ func (a *Assessor) steps(ctx context.Context, as store.Asset) (steps []step, bef
 	if from > 0 {
 		from-- // the state assessed last comes along
 	}
-	states, err := a.store.States(ctx, as.ID, from)
+	states, err := a.past.States(ctx, as.ID, from)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -336,18 +379,18 @@ func (a *Assessor) matchState(ctx context.Context, r store.Report) (step, error)
 
 // indexFor returns the index of a release, rebuilt when its advisories changed.
 func (a *Assessor) indexFor(ctx context.Context, r inventory.Release) (*releaseIndex, error) {
-	gen, err := a.store.Generation(ctx, r)
+	gen, err := a.past.Generation(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("read generation of %s: %w", r, err)
 	}
 	if ix, ok := a.indexes[r]; ok && ix.generation == gen {
 		return ix, nil
 	}
-	advs, err := a.store.AdvisoriesFor(ctx, r)
+	advs, err := a.past.AdvisoriesFor(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("load advisories of %s: %w", r, err)
 	}
-	covered, err := a.store.CoveredReleases(ctx)
+	covered, err := a.past.CoveredReleases(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list covered releases: %w", err)
 	}
@@ -373,7 +416,7 @@ func (a *Assessor) set(ctx context.Context, digest string) ([]schema.Package, er
 	if ps, ok := a.sets[digest]; ok {
 		return ps, nil
 	}
-	text, err := a.store.Part(ctx, digest)
+	text, err := a.past.Part(ctx, digest)
 	if err != nil {
 		return nil, fmt.Errorf("load package part %s: %w", digest, err)
 	}
@@ -409,7 +452,7 @@ func (a *Assessor) enforce(ctx context.Context) error {
 
 // loadPolicy takes the policy in force at an instant.
 func (a *Assessor) loadPolicy(ctx context.Context, at time.Time) error {
-	rec, err := a.store.PolicyInForce(ctx, at)
+	rec, err := a.past.PolicyInForce(ctx, at)
 	if err != nil {
 		return fmt.Errorf("load policy: %w", err)
 	}
@@ -423,7 +466,7 @@ func (a *Assessor) policyOf(ctx context.Context, digest string) (*sla.Policy, er
 	if p := a.policies[digest]; p != nil {
 		return p, nil
 	}
-	rec, err := a.store.Policy(ctx, digest)
+	rec, err := a.past.Policy(ctx, digest)
 	if err != nil {
 		return nil, fmt.Errorf("load policy %s: %w", digest, err)
 	}

@@ -17,18 +17,16 @@ import (
 )
 
 // date gives every finding that needs them its severity and verdict, and returns
-// the findings that differ from what the store has.
-func (a *Assessor) date(ctx context.Context, as store.Asset, c *classification, f *fold, now time.Time) ([]finding.Finding, error) {
+// the findings that differ from what the store has, and the facts it read.
+func (a *Assessor) date(ctx context.Context, as store.Asset, c *classification, f *fold, now time.Time) (changed []finding.Finding, facts map[string]advisory.Facts, err error) {
 	merged := f.merged()
-	facts, err := a.store.Facts(ctx, toDate(merged))
-	if err != nil {
-		return nil, fmt.Errorf("load facts: %w", err)
+	if facts, err = a.past.Facts(ctx, toDate(merged)); err != nil {
+		return nil, nil, fmt.Errorf("load facts: %w", err)
 	}
-	var changed []finding.Finding
 	for _, cur := range merged {
 		if undated(cur) {
 			if err := a.judge(ctx, as, c, cur, f, facts[cur.Vulnerability], now); err != nil {
-				return nil, fmt.Errorf("finding %s: %w", cur.ID, err)
+				return nil, nil, fmt.Errorf("finding %s: %w", cur.ID, err)
 			}
 		} else if !cur.End.Final {
 			cur.Clock = lifecycle.Pass(cur.Verdict, cur.Clock, f.spans[cur.ID], now)
@@ -40,7 +38,7 @@ func (a *Assessor) date(ctx context.Context, as store.Asset, c *classification, 
 			changed = append(changed, *cur)
 		}
 	}
-	return changed, nil
+	return changed, facts, nil
 }
 
 // judge applies severity and deadlines to one finding. A finding that

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/patchproof/patchproof/collector/classify"
@@ -61,16 +59,7 @@ func ClassificationLeaf(b ClassificationBody, changed []store.Classification, at
 // ClassificationsDigest is the SHA-256 (hex) over the lines "asset sha256(canonical
 // JSON)\n" of classifications, sorted.
 func ClassificationsDigest(list []store.Classification) (string, error) {
-	lines := make([]string, len(list))
-	for i := range list {
-		text, err := canonical(list[i])
-		if err != nil {
-			return "", fmt.Errorf("classification of %s: %w", list[i].Asset, err)
-		}
-		lines[i] = list[i].Asset + " " + sha256Hex(text) + "\n"
-	}
-	slices.Sort(lines)
-	return sha256Hex([]byte(strings.Join(lines, ""))), nil
+	return linesDigest(list, func(c store.Classification) (string, any) { return c.Asset, c })
 }
 
 // classification holds what was recorded under a leaf against its digest, and

@@ -17,6 +17,7 @@ import (
 	"github.com/patchproof/patchproof/collector/advisory"
 	"github.com/patchproof/patchproof/collector/classify"
 	"github.com/patchproof/patchproof/collector/finding"
+	"github.com/patchproof/patchproof/collector/inventory"
 	"github.com/patchproof/patchproof/collector/store"
 )
 
@@ -32,6 +33,8 @@ const (
 	KindToken      = "token"
 	KindTokenEnd   = "token_revoked"
 	KindApproval   = "approval"
+	KindQuarantine = "quarantine"
+	KindRelease    = "quarantine_released"
 	KindLogEpoch   = "log_epoch"
 
 	KindClassification = "classification"
@@ -57,6 +60,20 @@ func LeafFor(kind string, at time.Time, body any) (store.Leaf, error) {
 		return store.Leaf{}, fmt.Errorf("make %s leaf: %w", kind, err)
 	}
 	return store.Leaf{Kind: kind, At: at, Body: text}, nil
+}
+
+// SealedLeaf makes a leaf whose body the store completes with the digests of the
+// rows it writes under the leaf.
+func SealedLeaf(kind string, at time.Time, body func(contents map[string]string) any) (store.Leaf, error) {
+	l, err := LeafFor(kind, at, body(nil))
+	if err != nil {
+		return store.Leaf{}, err
+	}
+	l.Seal = func(contents map[string]string) ([]byte, error) {
+		sealed, err := LeafFor(kind, at, body(contents))
+		return sealed.Body, err
+	}
+	return l, nil
 }
 
 // Hash returns a leaf's RFC 6962 leaf hash.
@@ -208,26 +225,38 @@ type FeedBody struct {
 	Confirmed bool   `json:"confirmed,omitempty"`
 	Overruled string `json:"overruled,omitempty"`
 	By        string `json:"by,omitempty"`
+	// Releases are those the batch covers.
+	Releases []inventory.Release `json:"releases,omitempty"`
+	// Contents are the digests of what the batch wrote, see store.Audit.Contents, and
+	// as "facts" that of all facts of its kind after it. Older leaves have none.
+	Contents map[string]string `json:"contents,omitempty"`
 }
 
-// FeedLeaf makes the leaf of an applied batch.
-func FeedLeaf(b advisory.Batch, confirmed bool, at time.Time) (store.Leaf, error) {
-	return LeafFor(KindFeed, at, FeedBody{
+// FeedLeaf makes the leaf of an applied batch; overruled says what a person
+// confirmed it against.
+func FeedLeaf(b advisory.Batch, overruled, by string, at time.Time) (store.Leaf, error) {
+	body := FeedBody{
 		Feed: b.Feed.Name, Kind: b.Feed.Kind, Snapshot: b.Snapshot, Digest: b.Digest, Published: b.Published.UTC(),
-		Advisories: len(b.Advisories), Facts: len(b.Facts), Confirmed: confirmed,
+		Advisories: len(b.Advisories), Facts: len(b.Facts), Confirmed: overruled != "", Overruled: overruled, By: by,
+		Releases: b.Releases,
+	}
+	return SealedLeaf(KindFeed, at, func(contents map[string]string) any {
+		body.Contents = contents
+		return body
 	})
 }
 
 // FeedHeldBody is the body of a feed_held leaf.
 type FeedHeldBody struct {
 	Feed   string `json:"feed"`
+	Kind   string `json:"kind,omitempty"` // older leaves do not say it
 	Digest string `json:"digest"`
 	Reason string `json:"reason"`
 }
 
 // FeedHeldLeaf makes the leaf of a snapshot that waits for a person.
-func FeedHeldLeaf(feed string, h store.Held) (store.Leaf, error) {
-	return LeafFor(KindFeedHeld, h.At, FeedHeldBody{Feed: feed, Digest: h.Digest, Reason: h.Reason})
+func FeedHeldLeaf(f advisory.Feed, h store.Held) (store.Leaf, error) {
+	return LeafFor(KindFeedHeld, h.At, FeedHeldBody{Feed: f.Name, Kind: f.Kind, Digest: h.Digest, Reason: h.Reason})
 }
 
 // AssessmentBody is the body of an assessment leaf.
@@ -240,8 +269,11 @@ type AssessmentBody struct {
 	Digest   string `json:"findings_sha256"`
 	// Policy is the digest of the policy the deadlines were made with.
 	Policy string `json:"policy,omitempty"`
-	// Inputs names what else the verdicts were made from, as the assessor sees fit.
-	Inputs map[string]string `json:"inputs,omitempty"`
+	// Outcomes is the digest over what else was found of the assets, and what it all
+	// stood on, see OutcomesDigest. Contents has that of the facts which were read and
+	// are others than were read before ("facts_seen"). Older leaves have neither.
+	Outcomes string            `json:"outcomes_sha256,omitempty"`
+	Contents map[string]string `json:"contents,omitempty"`
 }
 
 // AssessmentLeaf makes the leaf of a batch of assessments.
@@ -258,22 +290,47 @@ func AssessmentLeaf(as []store.Assessment, policy string, at time.Time) (store.L
 		return store.Leaf{}, fmt.Errorf("make assessment leaf: %w", err)
 	}
 	body.Findings, body.Digest = len(changed), digest
-	return LeafFor(KindAssessment, at, body)
+	outcomes := make([]store.Outcome, len(as))
+	for i := range as {
+		if outcomes[i], err = as[i].Outcome(); err != nil {
+			return store.Leaf{}, fmt.Errorf("make assessment leaf: %w", err)
+		}
+	}
+	if body.Outcomes, err = OutcomesDigest(outcomes); err != nil {
+		return store.Leaf{}, fmt.Errorf("make assessment leaf: %w", err)
+	}
+	return SealedLeaf(KindAssessment, at, func(contents map[string]string) any {
+		body.Contents = contents
+		return body
+	})
+}
+
+// OutcomesDigest is the SHA-256 (hex) over the lines "asset sha256(canonical
+// JSON)\n" of outcomes, sorted.
+func OutcomesDigest(list []store.Outcome) (string, error) {
+	return linesDigest(list, func(o store.Outcome) (string, any) { return o.Asset, o })
+}
+
+// linesDigest is the SHA-256 (hex) over the lines "name sha256(canonical JSON)\n"
+// of a list, sorted.
+func linesDigest[T any](list []T, of func(T) (name string, v any)) (string, error) {
+	lines := make([]string, len(list))
+	for i := range list {
+		name, v := of(list[i])
+		text, err := canonical(v)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", name, err)
+		}
+		lines[i] = name + " " + sha256Hex(text) + "\n"
+	}
+	slices.Sort(lines)
+	return sha256Hex([]byte(strings.Join(lines, ""))), nil
 }
 
 // FindingsDigest is the SHA-256 (hex) over the lines "id sha256(canonical JSON)\n"
 // of findings, sorted; instants are cut to microseconds, as the store keeps them.
 func FindingsDigest(list []finding.Finding) (string, error) {
-	lines := make([]string, len(list))
-	for i, f := range list {
-		text, err := canonical(exactFinding(f))
-		if err != nil {
-			return "", fmt.Errorf("finding %s: %w", f.ID, err)
-		}
-		lines[i] = f.ID + " " + sha256Hex(text) + "\n"
-	}
-	slices.Sort(lines)
-	return sha256Hex([]byte(strings.Join(lines, ""))), nil
+	return linesDigest(list, func(f finding.Finding) (string, any) { return f.ID, exactFinding(f) })
 }
 
 func exactFinding(f finding.Finding) finding.Finding {
@@ -351,14 +408,48 @@ type ApprovalBody struct {
 
 // ApprovalLeaf makes the leaf of a decision.
 func ApprovalLeaf(a store.Approval) (store.Leaf, error) {
-	return LeafFor(KindApproval, a.DecidedAt, approvalBody(a))
-}
-
-func approvalBody(a store.Approval) ApprovalBody {
-	return ApprovalBody{
+	return LeafFor(KindApproval, a.DecidedAt, ApprovalBody{
 		Approval: a.ID, Cause: string(a.Cause), Subject: a.Subject, What: a.What, RequestedBy: a.RequestedBy,
 		RequestedAt: instant(a.RequestedAt), Decision: string(a.State), By: a.DecidedBy, Reason: a.Reason,
+	})
+}
+
+// QuarantineBody is the body of a quarantine leaf: an envelope was refused, or
+// again for another reason. At is when; the first leaf of a digest tells the rest.
+type QuarantineBody struct {
+	Digest string `json:"digest"`
+	Key    string `json:"key,omitempty"`
+	Reason string `json:"reason"`
+	Detail string `json:"detail,omitempty"`
+	Road   string `json:"road,omitempty"`
+	// Kept counts the bytes that are kept, Raw is their SHA-256 (hex). It is Digest,
+	// but for an envelope too large to keep.
+	Kept int    `json:"kept"`
+	Raw  string `json:"raw_sha256"`
+}
+
+// QuarantineLeaf makes the leaf of a refused envelope.
+func QuarantineLeaf(q store.Quarantined) (store.Leaf, error) {
+	return LeafFor(KindQuarantine, q.LastAt, quarantineBody(q))
+}
+
+func quarantineBody(q store.Quarantined) QuarantineBody {
+	return QuarantineBody{
+		Digest: q.Digest, Key: q.Key, Reason: store.Words(q.Reason), Detail: store.Words(q.Detail), Road: store.Words(q.Road),
+		Kept: len(q.Raw), Raw: sha256Hex(q.Raw),
 	}
+}
+
+// ReleaseBody is the body of a quarantine_released leaf: the envelope was taken
+// in as a report after all.
+type ReleaseBody struct {
+	Digest string `json:"digest"`
+	Report string `json:"report"`
+}
+
+// ReleaseLeaf makes the leaf of an envelope that left quarantine.
+func ReleaseLeaf(digest, report string, at time.Time) (store.Leaf, error) {
+	return LeafFor(KindRelease, at, ReleaseBody{Digest: digest, Report: report})
 }
 
 // EpochBody is the body of a log_epoch leaf: why the log took a new epoch.

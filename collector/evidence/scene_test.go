@@ -288,13 +288,13 @@ func (s *scene) acts() {
 	}
 	must[int64](s.t)(s.store.RevokeToken(ctx, "admin", "cli", now, s.leaf(evidence.TokenEndLeaf("admin", "cli", now))))
 	b := advisory.Batch{Feed: advisory.Feed{Name: "kev", Kind: "kev"}, Snapshot: true, Digest: "d"}
-	must[store.Applied](s.t)(s.store.ApplyBatch(ctx, b, now, s.leaf(evidence.FeedLeaf(b, false, now))))
+	must[store.Applied](s.t)(s.store.ApplyBatch(ctx, b, now, s.leaf(evidence.FeedLeaf(b, "", "cli", now))))
 	o := advisory.Batch{Feed: advisory.Feed{Name: "osv:Debian", Kind: "osv"}, Snapshot: true, Digest: "d3", Advisories: []advisory.Advisory{
 		{ID: "DSA-1", Vulnerabilities: []string{"CVE-2026-1"}}, {ID: "DSA-2", Vulnerabilities: []string{"CVE-2026-2"}},
 	}}
-	must[store.Applied](s.t)(s.store.ApplyBatch(ctx, o, now, s.leaf(evidence.FeedLeaf(o, false, now))))
+	must[store.Applied](s.t)(s.store.ApplyBatch(ctx, o, now, s.leaf(evidence.FeedLeaf(o, "", "cli", now))))
 	h := store.Held{Digest: "d2", At: now, Reason: "shrinks by 3 %"}
-	if err := s.store.HoldBatch(ctx, b.Feed, h, s.leaf(evidence.FeedHeldLeaf(b.Feed.Name, h))); err != nil {
+	if err := s.store.HoldBatch(ctx, b.Feed, h, s.leaf(evidence.FeedHeldLeaf(b.Feed, h))); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -1,7 +1,6 @@
 package evidence
 
 import (
-	"fmt"
 	"reflect"
 	"slices"
 	"time"
@@ -25,13 +24,32 @@ type said struct {
 	listed     map[[2]string]classify.Listed
 	rules      []ruled
 	imports    int
-	approvals  map[string]ApprovalBody // the last decision on each request
 	// transport holds the transport keys an asset's reports name.
 	transport map[string][]string
 	// trusted are the keys that were trusted, in order of leaves; setBy says of each
 	// asset who set its attributes, and when.
 	trusted []store.TrustedKey
 	setBy   map[string]set
+	// feeds are as their leaves say, facts the digest of each kind's. oldFeeds are
+	// those whose leaves do not name releases; old is set when some leaf is from
+	// before leaves named what was written under them.
+	feeds    map[string]store.FeedState
+	facts    map[string]string
+	oldFeeds map[string]bool
+	old      bool
+	// outcomes are the newest of each asset; requests stand as was last said, asked
+	// are those for an asset's attributes.
+	outcomes map[string]*store.Outcome
+	requests map[string]*store.Approval
+	asked    map[string][]string
+	// refused are the envelopes in quarantine.
+	refused map[string]refused
+}
+
+// refused is an envelope in quarantine, as its leaves say.
+type refused struct {
+	QuarantineBody
+	at time.Time
 }
 
 // set is an act that set an asset's attributes.
@@ -47,8 +65,9 @@ type epochLeaf struct {
 
 func newSaid() said {
 	return said{
-		approvals: map[string]ApprovalBody{},
-		keys:      map[string]string{}, attributes: map[string]AttributesBody{}, tokens: map[string]store.Token{}, policies: map[int64]store.PolicyRecord{},
+		feeds: map[string]store.FeedState{}, facts: map[string]string{}, oldFeeds: map[string]bool{},
+		outcomes: map[string]*store.Outcome{}, requests: map[string]*store.Approval{}, asked: map[string][]string{}, refused: map[string]refused{},
+		keys: map[string]string{}, attributes: map[string]AttributesBody{}, tokens: map[string]store.Token{}, policies: map[int64]store.PolicyRecord{},
 		transport: map[string][]string{}, declared: map[string]classify.Declared{}, classified: map[string]*store.Classification{},
 		listed: map[[2]string]classify.Listed{}, setBy: map[string]set{},
 	}
@@ -96,13 +115,15 @@ func (s *said) read(l store.Leaf, r *run) error {
 	case KindTokenEnd:
 		return s.tokenEnd(l)
 	case KindApproval:
-		var b ApprovalBody
-		if err := openLeaf(l, &b); err != nil {
-			return err
-		}
-		s.approvals[b.Approval] = b
+		return s.approval(l)
+	case KindFeed:
+		return r.feed(l)
+	case KindFeedHeld:
+		return s.feedHeld(l)
 	case KindPolicy:
 		return s.policy(l)
+	case KindQuarantine, KindRelease:
+		return s.quarantine(l)
 	case KindLogEpoch:
 		e := epochLeaf{leaf: l.Index}
 		if err := openLeaf(l, &e.EpochBody); err != nil {
@@ -115,27 +136,6 @@ func (s *said) read(l store.Leaf, r *run) error {
 		return r.classification(l)
 	default:
 		return openLeaf(l, nil)
-	}
-	return nil
-}
-
-// assessment holds the findings recorded under a leaf against its digest.
-func (r *run) assessment(l store.Leaf) error {
-	var b AssessmentBody
-	if err := openLeaf(l, &b); err != nil {
-		return err
-	}
-	list, err := r.Store.RecordedFindings(r.ctx, l.Index)
-	if err != nil {
-		return err
-	}
-	r.Findings += len(list)
-	digest, err := FindingsDigest(list)
-	if err != nil {
-		return err
-	}
-	if len(list) != b.Findings || digest != b.Digest {
-		return fmt.Errorf("the findings recorded under it are not those it was made for (%d of %d there)", len(list), b.Findings)
 	}
 	return nil
 }
@@ -166,6 +166,9 @@ func (r *run) checkAsset(a store.Asset, states []store.Report) error {
 	}
 	delete(r.said.attributes, a.ID)
 	r.checkWord(where, a)
+	if err := r.checkAssessed(where, a); err != nil {
+		return err
+	}
 	return r.checkHeadOf(where, a, states)
 }
 
@@ -192,35 +195,10 @@ func (r *run) acts() error {
 	for id := range r.said.attributes {
 		r.problem("host "+id, "it was trusted and has no row: it was removed")
 	}
-	for _, step := range []func() error{r.checkPolicies, r.checkTokens, r.checkApprovals, r.checkClassifications, r.checkKeys, r.checkFindings, r.checkAdvisories, r.checkDerived} {
+	for _, step := range []func() error{r.checkPolicies, r.checkTokens, r.checkApprovals, r.checkClassifications, r.checkKeys, r.checkQuarantine, r.checkFeeds, r.checkFindings, r.checkAdvisories, r.checkDerived} {
 		if err := step(); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// checkApprovals holds every decision against the leaf that recorded it.
-func (r *run) checkApprovals() error {
-	list, err := r.Store.Approvals(r.ctx)
-	if err != nil {
-		return r.fault("approvals", err)
-	}
-	for _, a := range list {
-		where := "approval " + a.ID
-		leaf, decided := r.said.approvals[a.ID]
-		delete(r.said.approvals, a.ID)
-		switch {
-		case a.State == store.ApprovalPending || a.State == store.ApprovalSuperseded:
-			// It waits, perhaps again, or what was decided is not wanted any more.
-		case !decided:
-			r.problem(where, "it is %s, and no leaf says so", a.State)
-		case leaf != approvalBody(a):
-			r.problem(where, "it is not what its leaf records: %s by %s", leaf.Decision, leaf.By)
-		}
-	}
-	for id := range r.said.approvals {
-		r.problem("approval "+id, "it was decided and has no row: it was removed")
 	}
 	return nil
 }
@@ -232,8 +210,7 @@ func (r *run) checkFindings() error {
 }
 
 // checkAdvisories holds every normalised version of an advisory against its
-// digest. Feed leaves bear witness to the documents, not to each advisory: an
-// edit that also writes a new digest shows only against the document itself.
+// digest; which digests a feed carried is under the feed's leaves.
 func (r *run) checkAdvisories() error {
 	err := r.Store.CheckAdvisories(r.ctx, func(feed, id, what string) { r.problem("advisory "+id+" of "+feed, "%s", what) })
 	return r.fault("advisories", err)

@@ -168,7 +168,7 @@ func (im *Importer) hold(ctx context.Context, b advisory.Batch, state store.Feed
 	if state.Held != nil && state.Held.Digest == h.Digest && state.Held.Reason == h.Reason {
 		return nil
 	}
-	leaf, err := evidence.FeedHeldLeaf(b.Feed.Name, h)
+	leaf, err := evidence.FeedHeldLeaf(b.Feed, h)
 	if err != nil {
 		return err
 	}
@@ -177,11 +177,7 @@ func (im *Importer) hold(ctx context.Context, b advisory.Batch, state store.Feed
 
 func (im *Importer) apply(ctx context.Context, b advisory.Batch, overruled []string, by string) (store.Applied, error) {
 	at := im.now()
-	leaf, err := evidence.LeafFor(evidence.KindFeed, at, evidence.FeedBody{
-		Feed: b.Feed.Name, Kind: b.Feed.Kind, Snapshot: b.Snapshot, Digest: b.Digest, Published: b.Published.UTC(),
-		Advisories: len(b.Advisories), Facts: len(b.Facts),
-		Confirmed: len(overruled) > 0, Overruled: strings.Join(overruled, "; "), By: by,
-	})
+	leaf, err := evidence.FeedLeaf(b, strings.Join(overruled, "; "), by, at)
 	if err != nil {
 		return store.Applied{}, err
 	}

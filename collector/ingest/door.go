@@ -289,7 +289,10 @@ func (d *Door) release(ctx context.Context, p *passage) {
 	if list, err := d.o.Store.QuarantinedEnvelopes(ctx, p.key, 1); err == nil && len(list) == 0 {
 		return
 	}
-	err := d.o.Store.ReleaseQuarantined(ctx, digestOf(p.Raw))
+	leaf, err := evidence.ReleaseLeaf(digestOf(p.Raw), p.opened.ID, p.at)
+	if err == nil {
+		err = d.o.Store.ReleaseQuarantined(ctx, digestOf(p.Raw), leaf)
+	}
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		// Decided all the same; a left-over copy is released by the next replay.
 		d.o.Log.Warn("quarantined copy not released", "key", p.key, "err", err)

@@ -16,7 +16,7 @@ import (
 )
 
 // facts are the tables that hold what is true of hosts, without what the order
-// of arrival may show in: places in the log, mark versions, counters.
+// of arrival may show in: places in the log, mark versions, counters, refusals.
 var facts = map[string]string{
 	"report": `SELECT id, asset, key, sequence, previous, collected_at, received_at, distro, distro_version, kernel,
 		set_digest, complete, road, statement, hex(raw) FROM report ORDER BY id`,
@@ -24,7 +24,7 @@ var facts = map[string]string{
 	"part":        `SELECT digest, size FROM part ORDER BY digest`,
 	"asset":       `SELECT id, name, key, transport_key, trusted_at, attributes, head, head_sequence, head_release, assessed_sequence FROM asset ORDER BY id`,
 	"dirty":       `SELECT asset FROM dirty ORDER BY asset`,
-	"leaves":      `SELECT kind, COUNT(*) FROM leaf GROUP BY kind ORDER BY kind`,
+	"leaves":      `SELECT kind, COUNT(*) FROM leaf WHERE kind NOT LIKE 'quarantine%' GROUP BY kind ORDER BY kind`,
 }
 
 // dump returns the facts a database holds, a line a row.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/patchproof/patchproof/collector/evidence"
 	"github.com/patchproof/patchproof/collector/store"
 	"github.com/patchproof/patchproof/schema"
 	"github.com/patchproof/patchproof/schema/envelope"
@@ -60,7 +61,11 @@ func (d *Door) refuse(ctx context.Context, p *passage, cause error) ([]byte, err
 	if len(p.Raw) > envelope.MaxEnvelope {
 		q.Raw = nil // its digest, reason and size say enough
 	}
-	kept, err := d.o.Store.Quarantine(ctx, q, d.o.Limits)
+	leaf, err := evidence.QuarantineLeaf(q)
+	if err != nil {
+		return nil, fmt.Errorf("quarantine: %w", err)
+	}
+	kept, err := d.o.Store.Quarantine(ctx, q, d.o.Limits, leaf)
 	if err != nil {
 		return nil, fmt.Errorf("quarantine: %w", err)
 	}

@@ -48,6 +48,7 @@ func TestTrustReplaysWaitingReportsInOrder(t *testing.T) {
 			Declared: classify.Declared{Attributes: attributes, By: "cli", At: now},
 		},
 		Fingerprint: fingerprint,
+		Leaf:        3, // each waiting report has one
 		Replay:      ingest.Replayed{Accepted: 3},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -56,7 +57,7 @@ func TestTrustReplaysWaitingReportsInOrder(t *testing.T) {
 	var order []string
 	for i, receipt := range r.sent {
 		order = append(order, receipt.ReportID)
-		if receipt.Kind != schema.ReceiptAccepted || receipt.LeafIndex != int64(i)+1 {
+		if receipt.Kind != schema.ReceiptAccepted || receipt.LeafIndex != 4+2*int64(i) {
 			t.Errorf("receipt %d is %+v", i, receipt)
 		}
 	}

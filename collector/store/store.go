@@ -12,6 +12,7 @@ package store
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/patchproof/patchproof/collector/advisory"
@@ -61,6 +62,16 @@ type Leaf struct {
 	Kind  string
 	At    time.Time
 	Body  []byte
+	// Seal, when set, makes the body in the transaction of the fact, from the digests
+	// of the rows that are written under the leaf (see Audit.Contents). Without it
+	// the body is what it is.
+	Seal func(contents map[string]string) ([]byte, error)
+}
+
+// Words is free text, which may quote hostile bytes, as every store keeps it:
+// valid UTF-8 without NUL.
+func Words(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
 // Report is one accepted report.
@@ -241,18 +252,20 @@ type QuarantineLimits struct {
 
 // Quarantine keeps refused envelopes.
 type Quarantine interface {
-	// Quarantine records q, or counts it when its digest is there. Beyond the
-	// limits only the counter of dropped envelopes (per key and reason) grows:
-	// then kept is false.
-	Quarantine(ctx context.Context, q Quarantined, lim QuarantineLimits) (kept bool, err error)
+	// Quarantine records q with its leaf, or counts it when its digest is there: then
+	// there is a leaf, and the newest reason and detail are kept, only if the reason
+	// is another than before. Beyond the limits only the counter of dropped
+	// envelopes (per key and reason) grows: then kept is false, and there is no leaf.
+	Quarantine(ctx context.Context, q Quarantined, lim QuarantineLimits, leaf Leaf) (kept bool, err error)
 	// QuarantinedEnvelopes lists without Raw, newest first; key "" lists all.
 	QuarantinedEnvelopes(ctx context.Context, key string, limit int) ([]Quarantined, error)
 	// QuarantinedEnvelope returns one with Raw, by its digest.
 	QuarantinedEnvelope(ctx context.Context, digest string) (Quarantined, error)
 	// QuarantinedRaw lists with Raw, oldest first, for one key and reason.
 	QuarantinedRaw(ctx context.Context, key, reason string) ([]Quarantined, error)
-	// ReleaseQuarantined removes an envelope that was replayed and accepted.
-	ReleaseQuarantined(ctx context.Context, digest string) error
+	// ReleaseQuarantined removes an envelope that was replayed and accepted, with its
+	// leaf.
+	ReleaseQuarantined(ctx context.Context, digest string, leaf Leaf) error
 	// QuarantineKeys lists the keys with envelopes held for a reason, with counts.
 	QuarantineKeys(ctx context.Context, reason string) (map[string]int64, error)
 	// QuarantineUse returns how many envelopes are held, and their bytes.
@@ -340,8 +353,16 @@ type Assessment struct {
 	Mark             Mark
 	At               time.Time
 	AssessedSequence uint64
-	Covered          bool
-	Gaps             []schema.Gap
+	// AsOf counts the leaves that everything the assessment read stands on. After is
+	// the sequence of the report that was assessed before, Refold says that all
+	// reports were folded again.
+	AsOf    int64
+	After   uint64
+	Refold  bool
+	Covered bool
+	Gaps    []schema.Gap
+	// Facts are those the assessment read, by vulnerability.
+	Facts map[string]advisory.Facts
 	// Changed are findings to insert or replace; others stay as they are.
 	Changed []finding.Finding
 	// InForce is what of the asset's attributes binds, nil to leave it.
@@ -364,9 +385,9 @@ type Assessments interface {
 	// already keep their marks.
 	MarkDue(ctx context.Context, at time.Time) (int, error)
 	// ApplyAssessments records a batch of outcomes with one leaf, in one
-	// transaction. A batch that changes no finding, undetermined comparison, gap or
-	// coverage appends no leaf and returns -1. A mark that became newer meanwhile
-	// stays. ErrConflict, and nothing recorded, when a mark is gone: someone else
+	// transaction. A batch that changes no finding, undetermined comparison, gap,
+	// coverage, attribute in force or request appends no leaf and returns -1. A mark
+	// that became newer meanwhile stays. ErrConflict, and nothing recorded, when a mark is gone: someone else
 	// assessed the asset from it.
 	ApplyAssessments(ctx context.Context, as []Assessment, leaf *Leaf) (int64, error)
 	// AssetFindings returns all findings of an asset, closed ones included.

@@ -18,7 +18,7 @@ import (
 
 // fixRow says when a feed first carried a fix: one package's fixed version in
 // one release, of one advisory. It is kept for advisories whose publisher does
-// not date them, and only ever moves earlier.
+// not date them; another row is added when it was seen earlier.
 type fixRow struct {
 	bun.BaseModel `bun:"table:advisory_fix,alias:advisory_fix"`
 
@@ -26,6 +26,7 @@ type fixRow struct {
 	Feed    string `bun:"feed,pk"`
 	ID      string `bun:"id,pk"`
 	Fix     string `bun:"fix,pk"`
+	Leaf    int64  `bun:"leaf,pk"`
 	FirstAt int64  `bun:"first_at"`
 }
 
@@ -48,7 +49,7 @@ func (ap *application) fixes(a advisory.Advisory) []fixRow {
 				continue
 			}
 			seen[[2]string{release, fix}] = struct{}{}
-			rows = append(rows, fixRow{Release: release, Feed: a.Feed, ID: a.ID, Fix: fix, FirstAt: micros(ap.asOf)})
+			rows = append(rows, fixRow{Release: release, Feed: a.Feed, ID: a.ID, Fix: fix, Leaf: ap.leaf, FirstAt: micros(ap.asOf)})
 		}
 	}
 	return rows
@@ -72,7 +73,10 @@ type firstSeen map[[4]string]time.Time
 
 func (fs firstSeen) add(rows []fixRow) {
 	for _, r := range rows {
-		fs[[4]string{r.Feed, r.ID, r.Release, r.Fix}] = instant(r.FirstAt)
+		k := [4]string{r.Feed, r.ID, r.Release, r.Fix}
+		if at, ok := fs[k]; !ok || instant(r.FirstAt).Before(at) {
+			fs[k] = instant(r.FirstAt)
+		}
 	}
 }
 

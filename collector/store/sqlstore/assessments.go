@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -102,12 +103,14 @@ type outcome struct {
 }
 
 // ApplyAssessments records a batch of outcomes with one leaf, in one
-// transaction. A batch that changes no finding, undetermined comparison, gap or
-// coverage appends no leaf and returns -1. A mark is cleared unless a newer one
-// came meanwhile. [store.ErrConflict], and nothing recorded, when a mark is gone:
+// transaction. A batch that changes no finding, undetermined comparison, gap,
+// coverage, attribute in force or request appends no leaf and returns -1. A mark
+// is cleared unless a newer one came meanwhile. [store.ErrConflict], and nothing recorded, when a mark is gone:
 // someone else assessed the asset from it.
 func (s *Store) ApplyAssessments(ctx context.Context, as []store.Assessment, leaf *store.Leaf) (n int64, err error) {
 	n = -1
+	as = slices.Clone(as)
+	slices.SortFunc(as, func(a, b store.Assessment) int { return strings.Compare(a.Mark.Asset, b.Mark.Asset) })
 	err = s.write(ctx, "apply assessments", func(tx bun.Tx) error {
 		outcomes := make([]outcome, len(as))
 		changes := false
@@ -121,7 +124,7 @@ func (s *Store) ApplyAssessments(ctx context.Context, as []store.Assessment, lea
 			if leaf == nil {
 				return errors.New("outcomes that change something need a leaf")
 			}
-			if n, err = appendLeaf(ctx, tx, *leaf); err != nil {
+			if n, err = appendSeen(ctx, tx, outcomes, *leaf); err != nil {
 				return err
 			}
 		}
@@ -161,7 +164,30 @@ func prepare(ctx context.Context, tx bun.Tx, a store.Assessment) (outcome, error
 	}
 	o.sameUndetermined = slices.Equal(held, o.undetermined)
 	o.changes = len(a.Changed) > 0 || !o.sameUndetermined || row.Covered != a.Covered || row.Gaps != o.gaps
-	return o, nil
+	if !o.changes {
+		o.changes, err = changesClassification(ctx, tx, a, row.InForce)
+	}
+	return o, err
+}
+
+// changesClassification reports whether an assessment changes what of the asset's
+// attributes binds, or what is asked for.
+func changesClassification(ctx context.Context, tx bun.Tx, a store.Assessment, held string) (bool, error) {
+	if a.InForce != nil {
+		if text, err := toJSON(a.InForce); err != nil || text != held {
+			return true, err
+		}
+	}
+	wanted := make([]string, len(a.Requests))
+	for i, r := range a.Requests {
+		wanted[i] = r.ID
+	}
+	var superseded, there int
+	err := tx.NewRaw(`SELECT (SELECT COUNT(*) FROM approval WHERE cause = ? AND subject = ? AND id <> ? AND state <> ?),
+		(SELECT COUNT(*) FROM approval WHERE id IN (?) AND state <> ?)`,
+		string(finding.CauseClassification), a.Mark.Asset, a.Classification, string(store.ApprovalSuperseded),
+		bun.List(append(wanted, "")), string(store.ApprovalSuperseded)).Scan(ctx, &superseded, &there)
+	return a.Classification != "" && superseded > 0 || there < len(wanted), err
 }
 
 func undeterminedRows(a store.Assessment) ([]undeterminedRow, error) {
@@ -182,6 +208,9 @@ func undeterminedRows(a store.Assessment) ([]undeterminedRow, error) {
 func record(ctx context.Context, tx bun.Tx, outcomes []outcome, leaf int64) error {
 	var versions []findingVersionRow
 	var findings []findingRow
+	if err := recordOutcomes(ctx, tx, outcomes, leaf); err != nil {
+		return err
+	}
 	for _, o := range outcomes {
 		if err := o.recordAsset(ctx, tx); err != nil {
 			return fmt.Errorf("asset %s: %w", o.Mark.Asset, err)
@@ -213,6 +242,91 @@ func record(ctx context.Context, tx bun.Tx, outcomes []outcome, leaf int64) erro
 		detected = EXCLUDED.detected, closed = EXCLUDED.closed, names = EXCLUDED.names,
 		outcome = EXCLUDED.outcome, final = EXCLUDED.final, regression = EXCLUDED.regression, on_time_claimed = EXCLUDED.on_time_claimed,
 		target_missed = EXCLUDED.target_missed, accepted = EXCLUDED.accepted, target_at = EXCLUDED.target_at`)
+}
+
+type assessmentRow struct {
+	bun.BaseModel `bun:"table:assessment"`
+
+	Asset string `bun:"asset,pk"`
+	Leaf  int64  `bun:"leaf,pk"`
+	Body  string `bun:"body"`
+}
+
+// recordOutcomes keeps what was found of each asset, where there is a leaf for it.
+func recordOutcomes(ctx context.Context, tx bun.Tx, outcomes []outcome, leaf int64) error {
+	if leaf < 0 {
+		return nil
+	}
+	rows := make([]assessmentRow, len(outcomes))
+	for i := range outcomes {
+		o, err := outcomes[i].Outcome()
+		if err != nil {
+			return err
+		}
+		rows[i] = assessmentRow{Asset: o.Asset, Leaf: leaf}
+		if rows[i].Body, err = toJSON(o); err != nil {
+			return fmt.Errorf("asset %s: %w", o.Asset, err)
+		}
+	}
+	return insert(ctx, tx, rows, "")
+}
+
+type factSeenRow struct {
+	bun.BaseModel `bun:"table:fact_seen"`
+
+	Vulnerability string `bun:"vulnerability,pk"`
+	Leaf          int64  `bun:"leaf,pk"`
+	Body          string `bun:"body"`
+}
+
+// appendSeen appends the leaf, and keeps the facts that the assessments read where
+// they are others than those that were read last.
+func appendSeen(ctx context.Context, tx bun.Tx, outcomes []outcome, leaf store.Leaf) (int64, error) {
+	n, err := leafCount(ctx, tx)
+	if err != nil {
+		return 0, err
+	}
+	rows, err := factsSeen(ctx, tx, outcomes, n)
+	if err != nil {
+		return 0, err
+	}
+	if err := insert(ctx, tx, rows, ""); err != nil {
+		return 0, err
+	}
+	return appendSealed(ctx, tx, leaf, func() (map[string]string, error) { return rowsUnder(ctx, tx, n, "facts_seen") })
+}
+
+// factsSeen are the rows to add, by vulnerability.
+func factsSeen(ctx context.Context, tx bun.Tx, outcomes []outcome, leaf int64) ([]factSeenRow, error) {
+	read := map[string]string{}
+	for _, o := range outcomes {
+		for v, f := range o.Facts {
+			if _, ok := read[v]; ok {
+				continue
+			}
+			var err error
+			if read[v], err = toJSON(f); err != nil {
+				return nil, fmt.Errorf("facts of %s: %w", v, err)
+			}
+		}
+	}
+	names := slices.Sorted(maps.Keys(read))
+	err := batches(names, rowsAtOnce, func(some []string) error {
+		var last []factSeenRow
+		err := tx.NewRaw(`SELECT f.vulnerability, f.body FROM fact_seen AS f WHERE f.vulnerability IN (?)
+			AND f.leaf = (SELECT MAX(n.leaf) FROM fact_seen AS n WHERE n.vulnerability = f.vulnerability)`, bun.List(some)).Scan(ctx, &last)
+		for _, r := range last {
+			if read[r.Vulnerability] == r.Body {
+				delete(read, r.Vulnerability)
+			}
+		}
+		return err
+	})
+	var rows []factSeenRow
+	for _, v := range slices.Sorted(maps.Keys(read)) {
+		rows = append(rows, factSeenRow{Vulnerability: v, Leaf: leaf, Body: read[v]})
+	}
+	return rows, err
 }
 
 type findingNameRow struct {

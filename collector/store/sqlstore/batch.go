@@ -48,6 +48,8 @@ type application struct {
 	releases map[string]struct{}
 	facts    []string
 	anyFact  bool
+	// leaf is the index the batch's leaf will have.
+	leaf int64
 }
 
 // ApplyBatch records a batch and marks the assets it touches, in one
@@ -75,15 +77,28 @@ func (s *Store) ApplyBatch(ctx context.Context, b advisory.Batch, at time.Time, 
 	return applied, err
 }
 
-func (ap *application) run(ctx context.Context, leaf store.Leaf) error {
+func (ap *application) run(ctx context.Context, leaf store.Leaf) (err error) {
+	if ap.leaf, err = leafCount(ctx, ap.tx); err != nil {
+		return err
+	}
 	for _, step := range []func(context.Context) error{ap.feed, ap.coverage, ap.advisories, ap.mergeFacts, ap.generations, ap.mark} {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
-	n, err := appendLeaf(ctx, ap.tx, leaf)
-	ap.applied.Leaf = n
+	ap.applied.Leaf, err = appendSealed(ctx, ap.tx, leaf, func() (map[string]string, error) { return ap.contents(ctx) })
 	return err
+}
+
+// contents are the digests of what the batch wrote, and of the facts of its kind
+// as they now stand: there are too many to keep each of their states.
+func (ap *application) contents(ctx context.Context) (map[string]string, error) {
+	contents, err := rowsUnder(ctx, ap.tx, ap.leaf, "advisories", "fixes")
+	if err != nil || len(ap.batch.Facts) == 0 && !ap.batch.Snapshot {
+		return contents, err
+	}
+	contents["facts"], err = factsDigest(ctx, ap.tx, ap.batch.Feed.Kind)
+	return contents, err
 }
 
 // feed writes the feed's own row. A snapshot that was applied is no longer held.
@@ -203,6 +218,17 @@ type versionRow struct {
 	Body    string `bun:"body"`
 }
 
+// stateOfRow is a state of an advisory, from a leaf on.
+type stateOfRow struct {
+	bun.BaseModel `bun:"table:advisory_state"`
+
+	Feed    string `bun:"feed,pk"`
+	ID      string `bun:"id,pk"`
+	Leaf    int64  `bun:"leaf,pk"`
+	Digest  string `bun:"digest"`
+	Missing bool   `bun:"missing"`
+}
+
 type advisoryReleaseRow struct {
 	bun.BaseModel `bun:"table:advisory_release"`
 
@@ -223,6 +249,7 @@ type advisoryVulnerabilityRow struct {
 type changes struct {
 	ids             []string
 	advisories      []advisoryRow
+	states          []stateOfRow
 	versions        []versionRow
 	releases        []advisoryReleaseRow
 	vulnerabilities []advisoryVulnerabilityRow
@@ -242,6 +269,7 @@ func (ap *application) advisories(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ap.states(&ch, held)
 	if err := ap.oldReleases(ctx, ch.ids); err != nil {
 		return err
 	}
@@ -388,10 +416,8 @@ func (ap *application) writeAdvisories(ctx context.Context, ch changes) error {
 		},
 		func() error { return insert(ctx, ap.tx, ch.releases, "") },
 		func() error { return insert(ctx, ap.tx, ch.vulnerabilities, "") },
-		func() error {
-			return insert(ctx, ap.tx, ch.fixes, `CONFLICT (release, feed, id, fix) DO UPDATE SET first_at = EXCLUDED.first_at
-				WHERE EXCLUDED.first_at < advisory_fix.first_at`)
-		},
+		func() error { return insert(ctx, ap.tx, ch.states, "") },
+		func() error { return ap.keepFixes(ctx, ch.fixes) },
 		func() error {
 			return ap.each(ctx, "UPDATE advisory SET missing = FALSE WHERE feed = ? AND id IN (?)", ch.back)
 		},
@@ -404,6 +430,51 @@ func (ap *application) writeAdvisories(ctx context.Context, ch changes) error {
 		}
 	}
 	return nil
+}
+
+// states notes the states that advisories take on with this batch.
+func (ap *application) states(ch *changes, held map[string]advisoryRow) {
+	add := func(id, digest string, missing bool) {
+		ch.states = append(ch.states, stateOfRow{Feed: ap.batch.Feed.Name, ID: id, Leaf: ap.leaf, Digest: digest, Missing: missing})
+	}
+	for _, a := range ch.advisories {
+		add(a.ID, a.Digest, false)
+	}
+	for _, id := range ch.back {
+		add(id, held[id].Digest, false)
+	}
+	for _, id := range ch.gone {
+		add(id, held[id].Digest, true)
+	}
+}
+
+// keepFixes records the fixes that were not seen before, or not so early.
+func (ap *application) keepFixes(ctx context.Context, fixes []fixRow) error {
+	ids := make([]string, 0, len(fixes))
+	for _, f := range fixes {
+		if n := len(ids); n == 0 || ids[n-1] != f.ID {
+			ids = append(ids, f.ID)
+		}
+	}
+	type key struct{ release, id, fix string }
+	seen := map[key]int64{}
+	err := batches(ids, rowsAtOnce, func(some []string) error {
+		var rows []fixRow
+		err := ap.tx.NewRaw("SELECT release, id, fix, MIN(first_at) AS first_at FROM advisory_fix WHERE feed = ? AND id IN (?) GROUP BY release, id, fix",
+			ap.batch.Feed.Name, bun.List(some)).Scan(ctx, &rows)
+		for _, r := range rows {
+			seen[key{r.Release, r.ID, r.Fix}] = r.FirstAt
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	fixes = slices.DeleteFunc(fixes, func(f fixRow) bool {
+		at, ok := seen[key{f.Release, f.ID, f.Fix}]
+		return ok && at <= f.FirstAt
+	})
+	return insert(ctx, ap.tx, fixes, "")
 }
 
 // each runs a statement for the feed's advisories, many ids at a time.

@@ -53,6 +53,21 @@ func appendLeaf(ctx context.Context, tx bun.Tx, l store.Leaf) (int64, error) {
 	return n, nil
 }
 
+// appendSealed is appendLeaf for a leaf whose body names what is written under it.
+func appendSealed(ctx context.Context, tx bun.Tx, l store.Leaf, contents func() (map[string]string, error)) (int64, error) {
+	if l.Seal == nil {
+		return appendLeaf(ctx, tx, l)
+	}
+	digests, err := contents()
+	if err != nil {
+		return 0, fmt.Errorf("digest what is written: %w", err)
+	}
+	if l.Body, err = l.Seal(digests); err != nil {
+		return 0, err
+	}
+	return appendLeaf(ctx, tx, l)
+}
+
 func leafCount(ctx context.Context, db bun.IDB) (int64, error) {
 	var n int64
 	if err := db.NewRaw("SELECT COALESCE(MAX(idx) + 1, 0) FROM leaf").Scan(ctx, &n); err != nil {

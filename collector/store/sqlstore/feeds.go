@@ -92,18 +92,24 @@ func (s *Store) countFeeds(ctx context.Context, rows []feedRow) ([]store.FeedSta
 	states := make([]store.FeedState, len(rows))
 	for i, r := range rows {
 		st := &states[i]
-		*st = store.FeedState{
-			Feed: advisory.Feed{Name: r.Name, Kind: r.Kind}, Digest: r.Digest, Published: instant(r.Published),
-			ImportedAt: instant(r.ImportedAt), SnapshotAt: instant(r.SnapshotAt),
-		}
-		if r.HeldDigest != "" || r.HeldReason != "" {
-			st.Held = &store.Held{Digest: r.HeldDigest, At: instant(r.HeldAt), Reason: r.HeldReason}
-		}
+		*st = r.state()
 		if err := s.countFeed(ctx, st); err != nil {
 			return nil, err
 		}
 	}
 	return states, nil
+}
+
+// state is what a feed's own row says.
+func (r feedRow) state() store.FeedState {
+	st := store.FeedState{
+		Feed: advisory.Feed{Name: r.Name, Kind: r.Kind}, Digest: r.Digest, Published: instant(r.Published),
+		ImportedAt: instant(r.ImportedAt), SnapshotAt: instant(r.SnapshotAt),
+	}
+	if r.HeldDigest != "" || r.HeldReason != "" {
+		st.Held = &store.Held{Digest: r.HeldDigest, At: instant(r.HeldAt), Reason: r.HeldReason}
+	}
+	return st
 }
 
 func (s *Store) countFeed(ctx context.Context, st *store.FeedState) error {

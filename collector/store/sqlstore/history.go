@@ -24,6 +24,9 @@ func (s *Store) RecordedFindings(ctx context.Context, leaf int64) ([]finding.Fin
 		if err := fromJSONStrict(r.Body, &list[i]); err != nil {
 			return nil, fmt.Errorf("finding %s as recorded under leaf %d: %w", r.ID, leaf, err)
 		}
+		if list[i].ID != r.ID {
+			return nil, fmt.Errorf("finding %s as recorded under leaf %d: it is %s by its body", r.ID, leaf, list[i].ID)
+		}
 	}
 	return list, nil
 }

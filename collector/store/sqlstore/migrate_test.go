@@ -198,7 +198,7 @@ func TestDroppedCountersAreBounded(t *testing.T) {
 	exec(t, raw(t, path), `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
 		INSERT INTO quarantine_dropped SELECT 'key ' || i, 'r', 1, 0, 0 FROM n`)
 	for _, key := range []string{"new 1", "new 2", "key 7"} {
-		if kept, err := s.Quarantine(t.Context(), store.Quarantined{Digest: key, Key: key, Reason: "r"}, store.QuarantineLimits{}); err != nil || kept {
+		if kept, err := s.Quarantine(t.Context(), store.Quarantined{Digest: key, Key: key, Reason: "r"}, store.QuarantineLimits{}, store.Leaf{}); err != nil || kept {
 			t.Fatalf("kept %v, error %v", kept, err)
 		}
 	}

@@ -39,13 +39,13 @@ type quarantinedRawRow struct {
 	Raw  []byte `bun:"raw"`
 }
 
-// Quarantine records q, or counts it when its digest is there (the reason and
-// detail are then those of the newest refusal). Beyond the limits only the
+// Quarantine records q with its leaf, or counts it when its digest is there, with
+// a leaf if the reason is another than before. Beyond the limits only the
 // counter of dropped envelopes grows: then kept is false. A limit of zero keeps
 // nothing.
-func (s *Store) Quarantine(ctx context.Context, q store.Quarantined, lim store.QuarantineLimits) (kept bool, err error) {
+func (s *Store) Quarantine(ctx context.Context, q store.Quarantined, lim store.QuarantineLimits, leaf store.Leaf) (kept bool, err error) {
 	err = s.write(ctx, "quarantine envelope", func(tx bun.Tx) error {
-		counted, err := countAgain(ctx, tx, q)
+		counted, err := countAgain(ctx, tx, q, leaf)
 		if err != nil || counted {
 			kept = counted
 			return err
@@ -58,21 +58,35 @@ func (s *Store) Quarantine(ctx context.Context, q store.Quarantined, lim store.Q
 			return countDropped(ctx, tx, q)
 		}
 		kept = true
-		return insertQuarantined(ctx, tx, q)
+		if err := insertQuarantined(ctx, tx, q); err != nil {
+			return err
+		}
+		_, err = appendLeaf(ctx, tx, leaf)
+		return err
 	})
 	return kept && err == nil, err
 }
 
-func countAgain(ctx context.Context, tx bun.Tx, q store.Quarantined) (bool, error) {
+func countAgain(ctx context.Context, tx bun.Tx, q store.Quarantined, leaf store.Leaf) (bool, error) {
 	at := micros(q.LastAt)
-	res, err := tx.NewRaw(`UPDATE quarantine SET count = count + 1, reason = ?, detail = ?,
-		last_at = CASE WHEN last_at < ? THEN ? ELSE last_at END WHERE digest = ?`,
-		words(q.Reason), words(q.Detail), at, at, q.Digest).Exec(ctx)
+	res, err := tx.NewRaw("UPDATE quarantine SET count = count + 1, last_at = CASE WHEN last_at < ? THEN ? ELSE last_at END WHERE digest = ?",
+		at, at, q.Digest).Exec(ctx)
 	if err != nil {
 		return false, err
 	}
-	n, err := res.RowsAffected()
-	return n > 0, err
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return false, err
+	}
+	res, err = tx.NewRaw("UPDATE quarantine SET reason = ?, detail = ? WHERE digest = ? AND reason <> ?",
+		words(q.Reason), words(q.Detail), q.Digest, words(q.Reason)).Exec(ctx)
+	if err != nil {
+		return false, err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return true, err
+	}
+	_, err = appendLeaf(ctx, tx, leaf)
+	return true, err
 }
 
 func quarantineFits(ctx context.Context, tx bun.Tx, q store.Quarantined, lim store.QuarantineLimits) (bool, error) {
@@ -189,8 +203,31 @@ func (s *Store) QuarantinedRaw(ctx context.Context, key, reason string) ([]store
 	return list, nil
 }
 
-// ReleaseQuarantined removes an envelope that was replayed and accepted.
-func (s *Store) ReleaseQuarantined(ctx context.Context, digest string) error {
+// EachQuarantined calls f for every quarantined envelope, with its raw bytes, by
+// digest.
+func (s *Store) EachQuarantined(ctx context.Context, f func(store.Quarantined) error) error {
+	const atOnce = 16 // an envelope may have megabytes
+	for after := ""; ; {
+		var rows []quarantinedRawRow
+		if err := s.reader.NewSelect().Model(&rows).Where("digest > ?", after).Order("digest").Limit(atOnce).Scan(ctx); err != nil {
+			return fmt.Errorf("read quarantine: %w", err)
+		}
+		for _, r := range rows {
+			q := r.quarantined()
+			q.Raw, after = r.Raw, r.Digest
+			if err := f(q); err != nil {
+				return err
+			}
+		}
+		if len(rows) < atOnce {
+			return nil
+		}
+	}
+}
+
+// ReleaseQuarantined removes an envelope that was replayed and accepted, with its
+// leaf.
+func (s *Store) ReleaseQuarantined(ctx context.Context, digest string, leaf store.Leaf) error {
 	return s.write(ctx, "release quarantined envelope", func(tx bun.Tx) error {
 		var key string
 		var size int64
@@ -198,7 +235,11 @@ func (s *Store) ReleaseQuarantined(ctx context.Context, digest string) error {
 		if err != nil {
 			return notFound(err, "quarantined envelope %s", digest)
 		}
-		return addUse(ctx, tx, key, -1, -size)
+		if err := addUse(ctx, tx, key, -1, -size); err != nil {
+			return err
+		}
+		_, err = appendLeaf(ctx, tx, leaf)
+		return err
 	})
 }
 

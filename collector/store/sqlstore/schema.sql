@@ -7,15 +7,17 @@ CREATE TABLE advisory (
     PRIMARY KEY (feed, id),
     FOREIGN KEY (feed, id, digest) REFERENCES advisory_version (feed, id, digest)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE advisory_fix (
+CREATE TABLE "advisory_fix" (
     release  TEXT NOT NULL,
     feed     TEXT NOT NULL,
     id       TEXT NOT NULL,
     fix      TEXT NOT NULL,
+    leaf     INTEGER NOT NULL,
     first_at INTEGER NOT NULL,
-    PRIMARY KEY (release, feed, id, fix)
+    PRIMARY KEY (release, feed, id, fix, leaf)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX advisory_fix_advisory ON advisory_fix (feed, id);
+CREATE INDEX advisory_fix_leaf ON advisory_fix (leaf);
 CREATE TABLE advisory_release (
     release TEXT NOT NULL,
     feed    TEXT NOT NULL,
@@ -24,6 +26,16 @@ CREATE TABLE advisory_release (
     FOREIGN KEY (feed, id) REFERENCES advisory (feed, id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX advisory_release_advisory ON advisory_release (feed, id);
+CREATE TABLE advisory_state (
+    feed    TEXT NOT NULL,
+    id      TEXT NOT NULL,
+    leaf    INTEGER NOT NULL,
+    digest  TEXT NOT NULL,
+    missing INTEGER NOT NULL,
+    PRIMARY KEY (feed, id, leaf),
+    FOREIGN KEY (feed, id, digest) REFERENCES advisory_version (feed, id, digest)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX advisory_state_leaf ON advisory_state (leaf);
 CREATE TABLE advisory_version (
     feed     TEXT NOT NULL,
     id       TEXT NOT NULL,
@@ -53,6 +65,13 @@ CREATE TABLE approval (
     reason       TEXT NOT NULL
 ) STRICT;
 CREATE INDEX approval_subject ON approval (cause, subject, state);
+CREATE TABLE assessment (
+    asset TEXT NOT NULL REFERENCES asset (id),
+    leaf  INTEGER NOT NULL REFERENCES leaf (idx),
+    body  TEXT NOT NULL,
+    PRIMARY KEY (asset, leaf)
+) STRICT;
+CREATE INDEX assessment_leaf ON assessment (leaf);
 CREATE TRIGGER asset_moved AFTER UPDATE OF attributes ON asset WHEN NEW.attributes <> OLD.attributes BEGIN
     INSERT INTO finding_count (dimension, value, severity, state, outcome, flags, due, target, findings)
     SELECT d.dimension, d.value, f.severity, f.state, f.outcome, f.flags, f.due, f.target, -COUNT(*)
@@ -173,6 +192,13 @@ CREATE TABLE fact (
     body          TEXT NOT NULL,
     PRIMARY KEY (kind, vulnerability)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE fact_seen (
+    vulnerability TEXT NOT NULL,
+    leaf          INTEGER NOT NULL REFERENCES leaf (idx) DEFERRABLE INITIALLY DEFERRED,
+    body          TEXT NOT NULL,
+    PRIMARY KEY (vulnerability, leaf)
+) STRICT;
+CREATE INDEX fact_seen_leaf ON fact_seen (leaf);
 CREATE TABLE feed (
     name        TEXT PRIMARY KEY,
     kind        TEXT NOT NULL,

@@ -58,11 +58,8 @@ func fromJSONStrict(text string, v any) error {
 	return nil
 }
 
-// words makes free text, which may quote hostile bytes, fit for a text column:
-// valid UTF-8 without NUL. Identifiers never pass through it.
-func words(s string) string {
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
-}
+// words makes free text fit for a text column. Identifiers never pass through it.
+func words(s string) string { return store.Words(s) }
 
 // sequence refuses numbers the database cannot hold.
 func sequence(n uint64) (int64, error) {

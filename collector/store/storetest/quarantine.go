@@ -32,7 +32,7 @@ func refused(k, reason, raw string, at time.Time) store.Quarantined {
 
 func keep(t *testing.T, s store.Store, q store.Quarantined, lim store.QuarantineLimits) bool {
 	t.Helper()
-	return must[bool](t)(s.Quarantine(t.Context(), q, lim))
+	return must[bool](t)(s.Quarantine(t.Context(), q, lim, leaf("quarantine")))
 }
 
 func held(t *testing.T, s store.Store, k string) []store.Quarantined {
@@ -51,7 +51,7 @@ func quarantineRoundTrip(t *testing.T, s store.Store) {
 	wantEqual(t, "one", must[store.Quarantined](t)(s.QuarantinedEnvelope(t.Context(), q.Digest)), want)
 	_, err := s.QuarantinedEnvelope(t.Context(), digest("another"))
 	wantErr(t, "one that is not there", err, store.ErrNotFound)
-	wantEqual(t, "leaves", leafCount(t, s), int64(0))
+	wantEqual(t, "leaves", leafCount(t, s), int64(1))
 }
 
 func quarantineCounts(t *testing.T, s store.Store) {
@@ -63,9 +63,11 @@ func quarantineCounts(t *testing.T, s store.Store) {
 	got := held(t, s, "k")
 	wantEqual(t, "count", got[0].Count, int64(2))
 	wantEqual(t, "newest reason", got[0].Reason, "sequence_fork")
+	wantEqual(t, "leaves, one for each reason", leafCount(t, s), int64(2))
 	wantEqual(t, "first", got[0].FirstAt, rounded(t0))
 	wantEqual(t, "last", got[0].LastAt, rounded(after(time.Hour)))
 	keep(t, s, refused("k", "sequence_fork", "raw", t0), lim)
+	wantEqual(t, "leaves after the same reason", leafCount(t, s), int64(2))
 	wantEqual(t, "last does not go back", held(t, s, "k")[0].LastAt, rounded(after(time.Hour)))
 }
 
@@ -112,6 +114,7 @@ func quarantineCapTotal(t *testing.T, s store.Store) {
 func quarantineZero(t *testing.T, s store.Store) {
 	wantEqual(t, "kept", keep(t, s, refused("k", "r", "raw", t0), store.QuarantineLimits{}), false)
 	wantEqual(t, "held", len(held(t, s, "")), 0)
+	wantEqual(t, "leaves", leafCount(t, s), int64(0))
 }
 
 func quarantineRelease(t *testing.T, s store.Store) {
@@ -119,10 +122,11 @@ func quarantineRelease(t *testing.T, s store.Store) {
 	lim.PerKey, lim.Total = 1, 1
 	q := refused("k", "r", "raw", t0)
 	keep(t, s, q, lim)
-	if err := s.ReleaseQuarantined(t.Context(), q.Digest); err != nil {
+	if err := s.ReleaseQuarantined(t.Context(), q.Digest, leaf("quarantine_released")); err != nil {
 		t.Fatal(err)
 	}
-	wantErr(t, "again", s.ReleaseQuarantined(t.Context(), q.Digest), store.ErrNotFound)
+	wantErr(t, "again", s.ReleaseQuarantined(t.Context(), q.Digest, leaf("quarantine_released")), store.ErrNotFound)
+	wantEqual(t, "leaves of both acts", leafCount(t, s), int64(2))
 	wantEqual(t, "room for the next", keep(t, s, refused("k", "r", "next", t0), lim), true)
 }
 

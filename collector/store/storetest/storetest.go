@@ -42,6 +42,7 @@ func Run(t *testing.T, open Open) {
 		{"Policies", policies},
 		{"Classifications", classifications},
 		{"Approvals", approvals},
+		{"Audit", audit},
 		{"Concurrency", concurrency},
 	} {
 		t.Run(role.name, func(t *testing.T) {
