@@ -97,7 +97,7 @@ func TestOverARealBroker(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	road, err := publish.New(publish.Options{Server: broker.ClientURL(), Transport: h.Identity.Transport, Window: 50 * time.Millisecond, Log: log})
+	road, err := publish.New(publish.Options{Server: broker.ClientURL(), Transport: h.Identity.Transport, Window: 50 * time.Millisecond, Now: time.Now, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -29,6 +30,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/patchproof/patchproof/agent/pin"
 	"github.com/patchproof/patchproof/schema"
 	"github.com/patchproof/patchproof/schema/bundle"
 	"github.com/patchproof/patchproof/schema/envelope"
@@ -56,6 +58,14 @@ type Config struct {
 	RecipientKey string `yaml:"recipient_key"`
 	// Export sets this host up as one that no network reaches.
 	Export Export `yaml:"export"`
+	// CA is a PEM file of the authority that signs the broker's certificate, CASHA256
+	// that authority's SHA-256 in hex; either pins it. `patchproof key show` prints
+	// both. A broker on another host needs one of them.
+	CA       string `yaml:"ca"`
+	CASHA256 string `yaml:"ca_sha256"`
+	// Reconnect is the window in which the agent comes back after a connection was
+	// lost, at a random moment of it. Default 30s.
+	Reconnect time.Duration `yaml:"reconnect"`
 	// StateDir holds the keys and the spool. Default /var/lib/patchproof-agent.
 	StateDir string `yaml:"state_dir"`
 	// Interval between reports. Default 6h.
@@ -108,6 +118,8 @@ const (
 	maxInterval = 7 * 24 * time.Hour
 	maxExport   = 31 * 24 * time.Hour
 	minResend   = time.Second
+	// minReconnect is short enough for tests and for a collector with a few hosts.
+	minReconnect = 100 * time.Millisecond
 )
 
 // Load reads the configuration. path is what was asked for, empty for the
@@ -182,6 +194,9 @@ func (c *Config) variables() map[string]func(string) error {
 		"RECIPIENT_KEY":     text(&c.RecipientKey),
 		"EXPORT_DIR":        text(&c.Export.Dir),
 		"EXPORT_INTERVAL":   duration(&c.Export.Interval),
+		"CA":                text(&c.CA),
+		"CA_SHA256":         text(&c.CASHA256),
+		"RECONNECT":         duration(&c.Reconnect),
 		"STATE_DIR":         text(&c.StateDir),
 		"INTERVAL":          duration(&c.Interval),
 		"RESEND":            duration(&c.Resend),
@@ -279,9 +294,20 @@ func (c *Config) Validate() error {
 	}
 	d := c.OrDefault()
 	for server := range strings.SplitSeq(d.Server, ",") {
-		if err := checkServer(strings.TrimSpace(server)); err != nil {
+		if err := c.checkServer(strings.TrimSpace(server)); err != nil {
 			fault("server", "%w", err)
 		}
+	}
+	if c.CA != "" && !filepath.IsAbs(c.CA) {
+		fault("ca", "%q is not an absolute path", c.CA)
+	}
+	if c.CASHA256 != "" {
+		if err := pin.CheckSum(c.CASHA256); err != nil {
+			fault("ca_sha256", "%w", err)
+		}
+	}
+	if c.Reconnect != 0 && (c.Reconnect < minReconnect || c.Reconnect > time.Hour) {
+		fault("reconnect", "%s, want %s to %s", c.Reconnect, minReconnect, time.Hour)
 	}
 	if c.ReceiptKey != "" {
 		if _, err := c.PinnedKey(); err != nil {
@@ -342,18 +368,35 @@ func (c *Config) Recipient() (*bundle.Recipient, error) {
 	return bundle.ParseRecipient(c.RecipientKey)
 }
 
-func checkServer(s string) error {
+// Authority returns whom TLS connections believe, nil when nothing is pinned.
+func (c *Config) Authority() (*pin.Authority, error) { return pin.Load(c.CA, c.CASHA256) }
+
+func (c *Config) checkServer(s string) error {
 	u, err := url.Parse(s)
 	if fault, ok := errors.AsType[*url.Error](err); ok {
 		return fmt.Errorf("not a URL: %w", fault.Err) // without the URL, which may hold a password
 	}
-	if !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) || u.Hostname() == "" {
+	if !slices.Contains([]string{"nats", "tls"}, u.Scheme) || u.Hostname() == "" {
 		return fmt.Errorf("%q: want nats://HOST:PORT or tls://HOST:PORT", u.Redacted())
+	}
+	pinned := c.CA != "" || c.CASHA256 != ""
+	switch {
+	case pinned: // TLS, whatever the scheme says
+	case u.Scheme == "tls":
+		return fmt.Errorf("%q: TLS needs ca or ca_sha256, as 'patchproof key show' prints them", u.Redacted())
+	case !loopback(u.Hostname()):
+		return fmt.Errorf("%q is another host: set ca or ca_sha256, as 'patchproof key show' prints them", u.Redacted())
 	}
 	if u.User != nil {
 		return fmt.Errorf("%q holds credentials; the agent signs in with its transport key", u.Redacted())
 	}
 	return nil
+}
+
+// loopback reports whether a host is this one by its very name or address.
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 func checkHTTP(s string) error {

@@ -41,6 +41,8 @@ func TestZeroIsUsable(t *testing.T) {
 func TestFileThenEnvironment(t *testing.T) {
 	c, err := load(t, `
 server: nats://a:1,tls://b:2
+ca_sha256: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+reconnect: 5s
 interval: 1h30m
 labels: {team: wallets}
 spool: {max_bytes: 16777216, max_reports: 7}
@@ -51,7 +53,7 @@ imds: {disabled: true}
 		t.Fatal(err)
 	}
 	want := &config.Config{
-		Server: "nats://a:1,tls://b:2", Interval: 2 * time.Hour, Labels: map[string]string{"team": "core", "tier": "1"},
+		Server: "nats://a:1,tls://b:2", CASHA256: strings.Repeat("0123456789abcdef", 4), Reconnect: 5 * time.Second, Interval: 2 * time.Hour, Labels: map[string]string{"team": "core", "tier": "1"},
 		Spool: config.Spool{MaxBytes: 16 << 20, MaxReports: 9},
 	}
 	if diff := cmp.Diff(want, c); diff != "" {
@@ -82,6 +84,36 @@ func TestLoadRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if _, err := load(t, test.file, test.env...); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want one with %q", err, test.want)
+			}
+		})
+	}
+}
+
+// A broker on another host is spoken to under a pinned authority, or not at all.
+func TestServersNeedAPin(t *testing.T) {
+	const sum = "ca_sha256: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n"
+	for name, c := range map[string]struct{ file, want string }{
+		"loopback":        {"server: nats://127.0.0.1:4222,nats://[::1]:1,nats://localhost:2\n", ""},
+		"elsewhere":       {"server: nats://collector:4222\n", "is another host"},
+		"one_of_two":      {"server: nats://localhost:1,nats://192.0.2.1:4222\n", "is another host"},
+		"elsewhere_tls":   {"server: tls://collector:4222\n", "TLS needs ca"},
+		"pinned":          {"server: tls://collector:4222\n" + sum, ""},
+		"pinned_nats":     {"server: nats://collector:4222\n" + sum, ""},
+		"pinned_by_file":  {"server: tls://collector:4222\nca: /etc/patchproof/ca.pem\n", ""},
+		"relative_file":   {"server: tls://collector:4222\nca: ca.pem\n", "not an absolute path"},
+		"upper_case_sum":  {"ca_sha256: " + strings.Repeat("AB", 32) + "\n", "lowercase hex"},
+		"websocket":       {"server: wss://collector:4222\n" + sum, "want nats://"},
+		"looks_loopback":  {"server: nats://127.0.0.1.example.com:4222\n", "is another host"},
+		"reconnect_short": {"reconnect: 1ms\n", "reconnect: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := load(t, c.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = got.Validate()
+			if (c.want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
 	}

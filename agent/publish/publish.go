@@ -9,6 +9,7 @@
 //     spool stays the only queue.
 //   - After a connection is lost the next attempt comes at a random moment of a
 //     window that doubles up to a limit, so that a fleet does not return at once.
+//   - With a pinned authority not a byte is said before TLS stands.
 //   - Replies arrive below a prefix of this host's own, which is all that a
 //     broker with permissions has to let it read.
 package publish
@@ -19,7 +20,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"sync"
 	"time"
 
@@ -27,6 +27,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 
+	"github.com/patchproof/patchproof/agent/pin"
 	"github.com/patchproof/patchproof/schema"
 	"github.com/patchproof/patchproof/schema/envelope"
 )
@@ -39,14 +40,18 @@ var (
 	ErrTooLarge = errors.New("report is larger than the broker's max_payload")
 )
 
-// Reconnects spread over a window between these.
+// Reconnects spread over windows: the first after a connection that was never
+// there, the first after one that was lost, when all hosts lose theirs at once,
+// and the longest.
 const (
 	firstWindow = 4 * time.Second
+	LostWindow  = 30 * time.Second
 	lastWindow  = 2 * time.Minute
 )
 
 const (
-	dialTimeout = 5 * time.Second
+	// dialTimeout is room for a TLS handshake with a broker that thousands return to.
+	dialTimeout = 10 * time.Second
 	ackTimeout  = 10 * time.Second
 )
 
@@ -58,11 +63,25 @@ const maxReceipts = 64
 type Options struct {
 	// Server is one NATS URL, or several with commas between.
 	Server string
+	// Authority is whom TLS connections believe; without one there is no TLS.
+	Authority *pin.Authority
 	// Transport is the NATS user key; it signs the broker's nonce when it sends one.
 	Transport nkeys.KeyPair
-	// Window is the first window of reconnects, 4 s when zero.
+	// Claims returns what the collector signed for this key, empty when it has not.
+	// Nil shows none.
+	Claims func() (string, error)
+	// Renew gets new claims, which Claims returns from then on. It is asked when
+	// those at hand are in the last third of their life, when they have expired and
+	// when the broker refuses them; at most once in a window that doubles up to an
+	// hour. Nil asks nobody.
+	Renew func(ctx context.Context) error
+	// Window is the first window of reconnects after a lost connection, LostWindow
+	// when zero.
 	Window time.Duration
-	Log    *slog.Logger
+	// Changed is told of each change of the road's state. May be nil.
+	Changed func(State)
+	Now     func() time.Time
+	Log     *slog.Logger
 }
 
 // Road is a connection that is kept up for as long as Run runs.
@@ -71,9 +90,11 @@ type Road struct {
 	transportKey string
 	receipts     chan []byte
 	up           chan struct{}
+	renewal      renewal
 
-	mu sync.Mutex
-	js jetstream.JetStream // nil while the broker is away
+	mu    sync.Mutex
+	js    jetstream.JetStream // nil while the broker is away
+	state State
 }
 
 // New makes a road; Run brings it up.
@@ -83,7 +104,13 @@ func New(o Options) (*Road, error) {
 		return nil, fmt.Errorf("make road: %w", err)
 	}
 	if o.Window == 0 {
-		o.Window = firstWindow
+		o.Window = LostWindow
+	}
+	if o.Claims == nil {
+		o.Claims = func() (string, error) { return "", nil }
+	}
+	if o.Changed == nil {
+		o.Changed = func(State) {}
 	}
 	return &Road{options: o, transportKey: key, receipts: make(chan []byte, maxReceipts), up: make(chan struct{}, 1)}, nil
 }
@@ -99,19 +126,24 @@ func (r *Road) Up() <-chan struct{} { return r.up }
 
 // Run keeps the connection up until ctx ends.
 func (r *Road) Run(ctx context.Context) error {
-	failures := 0
+	window, failures := min(firstWindow, r.options.Window), 0
 	for ctx.Err() == nil {
+		r.renew(ctx)
 		lost, err := r.connect(ctx)
 		if err == nil {
-			failures = 0
-			r.options.Log.Info("broker connected")
+			window, failures = r.options.Window, 0
+			r.options.Log.Info("broker connected", "server", lost.conn.ConnectedUrlRedacted())
 			err = r.stay(ctx, lost)
 		}
 		if ctx.Err() != nil {
 			return nil
 		}
-		delay := jitter(r.options.Window, failures)
+		if refused(err) {
+			r.renewal.refused = true
+		}
+		delay := jitter(window, failures)
 		failures++
+		r.down(err)
 		r.options.Log.Warn("broker away", "err", err, "retry_in", delay.Round(time.Millisecond))
 		sleep(ctx, delay)
 	}
@@ -124,13 +156,23 @@ type session struct {
 	closed chan struct{}
 }
 
-// connect opens a session with the nonce signed when the broker asks for that.
-// A broker that sends no nonce asks nobody who they are; what it is given then
-// is what anybody may have, since reports are signed and receipts are verified.
+// connect opens a session. With claims it is as the host they name; a broker that
+// knows no claims is shown the key alone; one that sends no nonce asks nobody who
+// they are, and what it is given is what anybody may have, since reports are signed
+// and receipts are verified.
 func (r *Road) connect(ctx context.Context) (*session, error) {
-	s, err := r.dial(ctx, nats.Nkey(r.transportKey, r.options.Transport.Sign))
-	if errors.Is(err, nats.ErrNkeysNotSupported) {
-		s, err = r.dial(ctx)
+	claims, err := r.options.Claims()
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", r.options.Server, err)
+	}
+	var s *session
+	if claims != "" {
+		s, err = r.dial(ctx, nats.UserJWT(func() (string, error) { return claims, nil }, r.options.Transport.Sign))
+	} else {
+		s, err = r.dial(ctx, nats.Nkey(r.transportKey, r.options.Transport.Sign))
+		if errors.Is(err, nats.ErrNkeysNotSupported) {
+			s, err = r.dial(ctx)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", r.options.Server, err)
@@ -142,33 +184,8 @@ func (r *Road) connect(ctx context.Context) (*session, error) {
 	return s, nil
 }
 
-// dialer makes connections that the end of ctx interrupts, while they are made
-// and while the server has not yet said a word.
-type dialer struct {
-	ctx  context.Context //nolint:containedctx // it lives as long as one call of dial
-	mu   sync.Mutex
-	conn net.Conn
-}
-
-// Dial makes a connection.
-func (d *dialer) Dial(network, address string) (net.Conn, error) {
-	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(d.ctx, network, address)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.conn = conn
-	return conn, err
-}
-
-func (d *dialer) interrupt() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.conn != nil {
-		_ = d.conn.Close() // its reader gets the error
-	}
-}
-
 func (r *Road) dial(ctx context.Context, more ...nats.Option) (*session, error) {
-	d := &dialer{ctx: ctx}
+	d := &dialer{ctx: ctx, authority: r.options.Authority}
 	defer context.AfterFunc(ctx, d.interrupt)()
 	s := &session{closed: make(chan struct{})}
 	conn, err := nats.Connect(r.options.Server, append([]nats.Option{
@@ -176,11 +193,13 @@ func (r *Road) dial(ctx context.Context, more ...nats.Option) (*session, error) 
 		nats.NoReconnect(),
 		nats.Timeout(dialTimeout),
 		nats.SetCustomDialer(d),
+		nats.SkipHostLookup(), // the dialer needs the name that is in the certificate
 		nats.CustomInboxPrefix(InboxPrefix(r.transportKey)),
 		nats.ClosedHandler(func(*nats.Conn) { close(s.closed) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			// Denied publishes and subscriptions surface only here.
 			r.options.Log.Warn("broker refused", "err", err)
+			r.fault(fmt.Errorf("the broker refused: %w", err))
 		}),
 	}, more...)...)
 	s.conn = conn
@@ -203,6 +222,7 @@ func (r *Road) open(s *session) error {
 	r.mu.Lock()
 	r.js = js
 	r.mu.Unlock()
+	r.connected(s.conn.ConnectedUrlRedacted())
 	select {
 	case r.up <- struct{}{}:
 	default: // the sender has not yet seen the one before
@@ -229,20 +249,41 @@ func (r *Road) stay(ctx context.Context, s *session) error {
 		r.mu.Unlock()
 		s.conn.Close()
 	}()
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-s.closed:
-		if err := s.conn.LastError(); err != nil {
-			return fmt.Errorf("connection lost: %w", err)
+	due, stop := r.renewalDue()
+	defer stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-due:
+			r.renew(ctx)
+			stop()
+			due, stop = r.renewalDue()
+		case <-s.closed:
+			return s.why()
 		}
-		return errors.New("connection lost")
 	}
+}
+
+// why tells why a connection closed.
+func (s *session) why() error {
+	if err := s.conn.LastError(); err != nil {
+		return fmt.Errorf("connection lost: %w", err)
+	}
+	return errors.New("connection lost")
 }
 
 // Publish gives the broker one sealed report and waits for its
 // acknowledgement. ErrDown when there is no connection.
 func (r *Road) Publish(ctx context.Context, id string, raw []byte) error {
+	err := r.publish(ctx, id, raw)
+	if err != nil && !errors.Is(err, ErrDown) && ctx.Err() == nil {
+		r.fault(err)
+	}
+	return err
+}
+
+func (r *Road) publish(ctx context.Context, id string, raw []byte) error {
 	r.mu.Lock()
 	js := r.js
 	r.mu.Unlock()
@@ -267,8 +308,12 @@ func (r *Road) Publish(ctx context.Context, id string, raw []byte) error {
 
 // jitter returns a moment of the window after this many failures in a row.
 func jitter(window time.Duration, failures int) time.Duration {
+	return jitterWithin(window, failures, lastWindow)
+}
+
+func jitterWithin(window time.Duration, failures int, last time.Duration) time.Duration {
 	window <<= min(failures, 16)
-	return rand.N(min(max(window, 1), max(lastWindow, 1))) //nolint:gosec // it spreads load and hides nothing
+	return rand.N(min(max(window, 1), last)) //nolint:gosec // it spreads load and hides nothing
 }
 
 func sleep(ctx context.Context, d time.Duration) {

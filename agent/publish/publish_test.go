@@ -38,7 +38,7 @@ func open(t *testing.T, url string, pair nkeys.KeyPair) *publish.Road {
 	t.Helper()
 	r, err := publish.New(publish.Options{
 		Server: url, Transport: pair, Window: 50 * time.Millisecond,
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Now: time.Now, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -172,7 +172,7 @@ func TestSilentServer(t *testing.T) {
 	}
 	defer l.Close()
 	pair, _ := user(t)
-	r, err := publish.New(publish.Options{Server: "nats://" + l.Addr().String(), Transport: pair, Log: slog.New(slog.DiscardHandler)})
+	r, err := publish.New(publish.Options{Server: "nats://" + l.Addr().String(), Transport: pair, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -109,6 +109,8 @@ type KeyInfo struct {
 	// RecipientKey is what agents seal bundles to.
 	RecipientKey         string `json:"recipient_key" doc:"Goes into the configuration of agents that no network reaches."`
 	RecipientFingerprint string `json:"recipient_fingerprint"`
+	CASHA256             string `json:"ca_sha256,omitempty" doc:"SHA-256 of the authority that signs the broker's certificate, hex; empty without TLS. Goes into the agent's configuration."`
+	CA                   string `json:"ca,omitempty" doc:"That authority's certificate, PEM."`
 }
 
 // Options are what the API serves from.

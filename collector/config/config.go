@@ -16,7 +16,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,10 +43,17 @@ type Config struct {
 	// ($PATCHPROOF_DATA). Default /var/lib/patchproof.
 	DataDir string `yaml:"data_dir"`
 	// HTTP is the loopback HOST:PORT of the API ($PATCHPROOF_HTTP), NATS that of
-	// the embedded broker ($PATCHPROOF_NATS). Port 0 takes a free one. Defaults
-	// 127.0.0.1:8420 and 127.0.0.1:4222.
+	// the embedded broker ($PATCHPROOF_NATS), which beyond loopback speaks TLS. Port 0
+	// takes a free one. Defaults 127.0.0.1:8420 and 127.0.0.1:4222.
 	HTTP string `yaml:"http"`
 	NATS string `yaml:"nats"`
+	// TLS says which certificate the broker shows. It speaks TLS when this says
+	// anything, and when it listens beyond loopback.
+	TLS TLS `yaml:"tls"`
+	// OperatorDir holds the identity keys of the broker's operator and accounts when
+	// they are first used ($PATCHPROOF_OPERATOR_DIR). Default: offline/ in keys/broker
+	// of the data directory.
+	OperatorDir string `yaml:"operator_dir"`
 	// MaxStreamBytes bounds the reports that wait on disk
 	// ($PATCHPROOF_MAX_STREAM_BYTES). Default 4 GiB.
 	MaxStreamBytes int64 `yaml:"max_stream_bytes"`
@@ -52,6 +61,18 @@ type Config struct {
 	Quarantine Quarantine `yaml:"quarantine"`
 	// LogLevel is debug, info, warn or error ($PATCHPROOF_LOG_LEVEL). Default info.
 	LogLevel string `yaml:"log_level"`
+}
+
+// TLS is a certificate: one of the collector's own authority, or given files.
+type TLS struct {
+	// Names are the DNS names and IP addresses that hosts connect to
+	// ($PATCHPROOF_TLS_NAMES, with commas). A name or address in nats is added.
+	Names []string `yaml:"names"`
+	// Cert, Key and CA are PEM files that are used instead of the collector's own
+	// ($PATCHPROOF_TLS_CERT, _TLS_KEY, _TLS_CA). They may be replaced while it runs.
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+	CA   string `yaml:"ca"`
 }
 
 // Quarantine caps refused envelopes, by number and by bytes, for one key and
@@ -109,7 +130,7 @@ func (c *Config) file(path string) error {
 	dec.KnownFields(true)
 	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) { // an empty file is all defaults
 		return errors.New(strings.NewReplacer(
-			" not found in type config.Config", " is no setting", " not found in type config.Quarantine", " is no setting of quarantine",
+			" not found in type config.Config", " is no setting", " not found in type config.TLS", " is no setting of tls", " not found in type config.Quarantine", " is no setting of quarantine",
 		).Replace(err.Error()))
 	}
 	if err := dec.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
@@ -134,6 +155,16 @@ func (c *Config) environment(environ []string) error {
 			c.NATS = value
 		case "LOG_LEVEL":
 			c.LogLevel = value
+		case "OPERATOR_DIR":
+			c.OperatorDir = value
+		case "TLS_NAMES":
+			c.TLS.Names = strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' })
+		case "TLS_CERT":
+			c.TLS.Cert = value
+		case "TLS_KEY":
+			c.TLS.Key = value
+		case "TLS_CA":
+			c.TLS.CA = value
 		case "MAX_STREAM_BYTES":
 			n, err := strconv.ParseInt(value, 10, 64)
 			if err != nil {
@@ -171,7 +202,7 @@ func (c Config) Validate() error {
 	c = c.WithDefaults()
 	errs := []error{
 		named("http", natsin.CheckLoopback(c.HTTP)),
-		named("nats", natsin.CheckLoopback(c.NATS)),
+		named("nats", c.TLS.check(c.NATS)),
 	}
 	if c.HTTP == c.NATS && !strings.HasSuffix(c.HTTP, ":0") {
 		errs = append(errs, fmt.Errorf("http and nats are both %s", c.HTTP))
@@ -184,6 +215,51 @@ func (c Config) Validate() error {
 	}
 	return errors.Join(append(errs, c.Quarantine.validate())...)
 }
+
+// Wanted reports whether the broker at an address speaks TLS.
+func (t TLS) Wanted(addr string) bool {
+	return len(t.Names) > 0 || t.Cert != "" || t.Key != "" || t.CA != "" || natsin.CheckLoopback(addr) != nil
+}
+
+// ServerNames are the names the certificate is for: those that are set, and the
+// one in the address unless it stands for all.
+func (t TLS) ServerNames(addr string) []string {
+	host, _, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); err != nil || host == "" || ip != nil && (ip.IsUnspecified() || ip.IsLoopback()) || host == "localhost" {
+		return t.Names
+	}
+	return append(slices.Clone(t.Names), host)
+}
+
+// check returns what is wrong with listening at an address.
+func (t TLS) check(addr string) error {
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return fmt.Errorf("listen on %q: want HOST:PORT: %w", addr, err)
+	}
+	given := 0
+	for _, file := range []string{t.Cert, t.Key, t.CA} {
+		if file != "" {
+			given++
+		}
+	}
+	switch {
+	case !t.Wanted(addr):
+		return nil
+	case given != 0 && given != 3:
+		return errors.New("tls needs cert, key and ca, or none of them")
+	case given == 0 && len(t.ServerNames(addr)) == 0:
+		return fmt.Errorf("listen on %q: hosts elsewhere need TLS: set tls.names to the names or addresses they connect to", addr)
+	}
+	for _, name := range t.Names {
+		if net.ParseIP(name) == nil && !dnsName.MatchString(name) {
+			return fmt.Errorf("tls.names: %.80q is neither an IP address nor a DNS name", name)
+		}
+	}
+	return nil
+}
+
+// dnsName is a name as certificates have it (RFC 1123).
+var dnsName = regexp.MustCompile(`^(?i)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
 
 func named(field string, err error) error {
 	if err != nil {

@@ -50,7 +50,7 @@ func TestEnvironmentIsOverTheFile(t *testing.T) {
 
 func TestZeroValueIsUsable(t *testing.T) {
 	got, err := config.Load("", nil)
-	if err != nil || got != (config.Config{}) {
+	if err != nil || !cmp.Equal(got, config.Config{}) {
 		t.Fatalf("got %+v, %v", got, err)
 	}
 	if err := got.Validate(); err != nil {
@@ -109,5 +109,50 @@ func TestValidateReportsEverythingAtOnce(t *testing.T) {
 	same := config.Config{HTTP: "127.0.0.1:1", NATS: "127.0.0.1:1"}
 	if err := same.Validate(); err == nil {
 		t.Error("one address for two listeners is fine?")
+	}
+}
+
+// Beyond loopback there is TLS, and the certificate is for a name somebody gave.
+func TestTLS(t *testing.T) {
+	given := config.TLS{Cert: "/c", Key: "/k", CA: "/a"}
+	for name, c := range map[string]struct {
+		nats  string
+		tls   config.TLS
+		want  bool   // TLS is spoken
+		names string // of the certificate
+		says  string
+	}{
+		"loopback":           {nats: "127.0.0.1:1"},
+		"loopback_with_tls":  {nats: "127.0.0.1:1", tls: config.TLS{Names: []string{"a.example"}}, want: true, names: "a.example"},
+		"address":            {nats: "192.0.2.1:1", want: true, names: "192.0.2.1"},
+		"name_and_address":   {nats: "192.0.2.1:1", tls: config.TLS{Names: []string{"a.example"}}, want: true, names: "a.example 192.0.2.1"},
+		"everywhere":         {nats: "0.0.0.0:1", want: true, says: "set tls.names"},
+		"everywhere_unsaid":  {nats: ":1", want: true, says: "set tls.names"},
+		"everywhere_named":   {nats: "[::]:1", tls: config.TLS{Names: []string{"a.example"}}, want: true, names: "a.example"},
+		"given":              {nats: "0.0.0.0:1", tls: given, want: true},
+		"given_in_part":      {nats: "0.0.0.0:1", tls: config.TLS{Cert: "/c"}, want: true, says: "cert, key and ca"},
+		"loopback_in_part":   {nats: "127.0.0.1:1", tls: config.TLS{Key: "/k"}, want: true, says: "cert, key and ca"},
+		"not_a_name":         {nats: "0.0.0.0:1", tls: config.TLS{Names: []string{"https://a"}}, want: true, names: "https://a", says: "neither"},
+		"wildcard_is_no_dns": {nats: "0.0.0.0:1", tls: config.TLS{Names: []string{"*"}}, want: true, names: "*", says: "neither"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := c.tls.Wanted(c.nats); got != c.want {
+				t.Errorf("TLS %t, want %t", got, c.want)
+			}
+			if got := strings.Join(c.tls.ServerNames(c.nats), " "); got != c.names {
+				t.Errorf("names %q, want %q", got, c.names)
+			}
+			err := config.Config{NATS: c.nats, TLS: c.tls}.Validate()
+			if (c.says == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), c.says) {
+				t.Errorf("got %v, want %q", err, c.says)
+			}
+		})
+	}
+	got, err := config.Load(write(t, "tls:\n  names: [a.example]\n"), []string{"PATCHPROOF_TLS_NAMES=b.example, 192.0.2.1", "PATCHPROOF_TLS_CA=/ca"})
+	if err != nil || strings.Join(got.TLS.Names, " ") != "b.example 192.0.2.1" || got.TLS.CA != "/ca" {
+		t.Errorf("got %+v, %v", got.TLS, err)
+	}
+	if _, err := config.Load(write(t, "tls:\n  name: x\n"), nil); err == nil || !strings.Contains(err.Error(), "no setting of tls") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -34,6 +34,7 @@ const (
 	headFile     = "log-head"
 	brokerDir    = "nats"
 	claimsDir    = "keys/broker"
+	tlsDir       = "keys/tls"
 	lockFile     = "lock"
 	incomingDir  = "incoming"
 )

@@ -36,7 +36,7 @@ func (c *collector) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/v1/", api.New(api.Options{
 		Query:    &query.Service{Store: c.store, Now: c.o.Now},
-		Operator: &operator{door: c.door, importer: c.importer, estate: c.estate, keys: c.keys, incoming: c.data.incoming(), wake: c.assessor.Wake, approvals: c.store, now: c.o.Now},
+		Operator: &operator{door: c.door, importer: c.importer, estate: c.estate, keys: c.keys, tls: c.tls, incoming: c.data.incoming(), wake: c.assessor.Wake, approvals: c.store, now: c.o.Now},
 		Access:   &access.Keeper{Store: c.store, Now: c.o.Now},
 		Policies: &standard.Keeper{Store: c.store, Now: c.o.Now, Wake: c.assessor.Wake},
 		Store:    c.store,
@@ -70,12 +70,16 @@ func (c *collector) checks(ctx context.Context) []check {
 	defer cancel()
 	_, storeErr := c.store.LeafCount(ctx)
 	_, roadErr := c.road.Depth(ctx)
-	return []check{
+	out := []check{
 		{"store", storeErr},
 		{"broker", c.broker.Check()},
 		{"stream", roadErr},
 		{"evidence", c.evidence.Err()},
 	}
+	if c.tls != nil {
+		out = append(out, check{"tls", c.tls.Err()})
+	}
+	return out
 }
 
 // ready says which parts work; the reasons are in the log.

@@ -25,6 +25,7 @@ type operator struct {
 	importer *feed.Importer
 	estate   *estate.Service
 	keys     *trust.Keys
+	tls      *trust.TLS // nil without TLS
 	// incoming is where uploads lie while they are read.
 	incoming string
 	// wake makes the assessor look for marks.
@@ -94,11 +95,15 @@ func (o *operator) DecideApproval(ctx context.Context, id string, grant bool, re
 }
 
 func (o *operator) ReceiptKey() api.KeyInfo {
-	return api.KeyInfo{
+	k := api.KeyInfo{
 		ReceiptKey: o.keys.Pin(), Fingerprint: o.keys.Fingerprint(),
 		LogKey: o.keys.LogVerifierKey, Origin: o.keys.Origin,
 		RecipientKey: o.keys.Recipient.Recipient().String(), RecipientFingerprint: o.keys.Recipient.Recipient().Fingerprint(),
 	}
+	if o.tls != nil {
+		k.CASHA256, k.CA = o.tls.Pin(), string(o.tls.CA())
+	}
+	return k
 }
 
 // ImportFeed writes the upload to disk, since archives are read from their end,

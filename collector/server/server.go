@@ -3,7 +3,7 @@
 //
 // Invariants:
 //   - One process holds a data directory at a time.
-//   - It listens on loopback only.
+//   - Beyond loopback it speaks TLS only, and lets in only hosts with claims.
 //   - It starts whole or not at all, and ends in the reverse order: the road stops
 //     first, the store closes last, so that what was decided is acknowledged.
 //   - Secrets lie in files that only their owner can read.
@@ -11,6 +11,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -42,6 +43,9 @@ type Options struct {
 	// port 0 takes a free one. Empty means DefaultListen and DefaultNATSListen.
 	Listen     string
 	NATSListen string
+	// TLS is what the broker shows to hosts; nil is no TLS, and loopback only. Its
+	// directory is in the data directory unless files are given.
+	TLS *trust.TLSOptions
 	// OperatorDir holds the identity keys of the broker's operator and accounts when
 	// its authority is made, on first start; empty is a directory beside it.
 	OperatorDir string
@@ -75,6 +79,7 @@ type collector struct {
 	assessor *assess.Assessor
 	door     *ingest.Door
 	claims   *broker.Authority
+	tls      *trust.TLS // nil without TLS
 	broker   *natsin.Broker
 	conn     *nats.Conn
 	road     *natsin.Road
@@ -121,9 +126,12 @@ func (o *Options) complete() error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	for what, addr := range map[string]string{"API": o.Listen, "broker": o.NATSListen} {
-		if err := natsin.CheckLoopback(addr); err != nil {
-			return fmt.Errorf("%s: %w", what, err)
+	if err := natsin.CheckLoopback(o.Listen); err != nil {
+		return fmt.Errorf("API: %w", err)
+	}
+	if o.TLS == nil {
+		if err := natsin.CheckLoopback(o.NATSListen); err != nil {
+			return fmt.Errorf("broker: %w", err)
 		}
 	}
 	return nil
@@ -198,12 +206,15 @@ func (c *collector) publish(road, transportKey string, receipt []byte) error {
 
 func (c *collector) openRoad(ctx context.Context) error {
 	var err error
+	if err := c.openTLS(); err != nil {
+		return err
+	}
 	if c.claims, err = broker.Open(c.data.path(claimsDir), c.o.OperatorDir, c.o.Now); err != nil {
 		return err
 	}
 	c.broker, err = natsin.StartBroker(ctx, natsin.BrokerOptions{
 		Dir: c.data.path(brokerDir), Listen: c.o.NATSListen, MaxStore: c.o.MaxStream, Log: c.o.Log,
-		Authority: c.claims, Guests: true,
+		Authority: c.claims, TLS: c.listenerTLS(), Guests: c.tls == nil,
 	})
 	if err != nil {
 		return err
@@ -214,6 +225,29 @@ func (c *collector) openRoad(ctx context.Context) error {
 	}
 	c.road, err = natsin.Open(ctx, c.conn, c.door, c.o.MaxStream, c.o.Log)
 	return err
+}
+
+func (c *collector) openTLS() error {
+	if c.o.TLS == nil {
+		return nil
+	}
+	o := *c.o.TLS
+	o.Dir, o.Now = c.data.path(tlsDir), c.o.Now
+	var err error
+	if c.tls, err = trust.OpenTLS(o); err != nil {
+		return err
+	}
+	until, authority := c.tls.Expires()
+	c.log.Info("certificate ready", "ca_sha256", c.tls.Pin(), "until", until, "authority_until", authority)
+	return nil
+}
+
+// listenerTLS is nil without TLS.
+func (c *collector) listenerTLS() *tls.Config {
+	if c.tls == nil {
+		return nil
+	}
+	return c.tls.Config()
 }
 
 // serve runs the parts until ctx is done or one fails.

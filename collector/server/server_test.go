@@ -38,12 +38,16 @@ func options(dir string) server.Options {
 // start runs a collector over a directory until the test ends or stop is called.
 func start(t *testing.T, dir string) *running {
 	t.Helper()
+	return startWith(t, options(dir))
+}
+
+func startWith(t *testing.T, o server.Options) *running {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, done := make(chan server.Endpoints, 1), make(chan error, 1)
-	o := options(dir)
 	o.Ready = func(e server.Endpoints) { ready <- e }
 	go func() { done <- server.Run(ctx, o) }()
-	r := &running{dir: dir}
+	r := &running{dir: o.DataDir}
 	stopped := false
 	r.stop = func() error {
 		if stopped {
@@ -313,7 +317,7 @@ func TestRefusedStarts(t *testing.T) {
 		says   string
 	}{
 		"no_data":       {func(o *server.Options) { o.DataDir = "" }, nil, "no data directory"},
-		"http_any":      {func(o *server.Options) { o.Listen = "0.0.0.0:0" }, natsin.ErrNotLoopback, "until TLS and host identities are set up"},
+		"http_any":      {func(o *server.Options) { o.Listen = "0.0.0.0:0" }, natsin.ErrNotLoopback, "without TLS"},
 		"http_no_host":  {func(o *server.Options) { o.Listen = ":8420" }, natsin.ErrNotLoopback, "API"},
 		"nats_any":      {func(o *server.Options) { o.NATSListen = "[::]:0" }, natsin.ErrNotLoopback, "broker"},
 		"http_busy":     {func(o *server.Options) { o.Listen = busy.Addr().String() }, nil, "address already in use"},

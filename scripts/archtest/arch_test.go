@@ -69,6 +69,7 @@ var agentFloors = map[string]int{
 	"agent/scan":                 3,
 	"agent/scan/rootfs":          1, // what the extractors read through
 	"agent/scan/":                2, // the extractors below it
+	"agent/pin":                  3,
 	"agent/identity":             4,
 	"agent/spool":                4,
 	"agent/publish":              4,

@@ -193,7 +193,14 @@ func wire(settings config.Config, id *identity.Identity, log *slog.Logger) (*age
 	if err != nil {
 		return nil, err
 	}
-	road, err := publish.New(publish.Options{Server: settings.Server, Transport: id.Transport, Log: log})
+	authority, err := settings.Authority()
+	if err != nil {
+		return nil, err
+	}
+	road, err := publish.New(publish.Options{
+		Server: settings.Server, Authority: authority, Transport: id.Transport, Claims: id.Claims,
+		Window: settings.Reconnect, Changed: keepRoad(settings.StateDir, log), Now: time.Now, Log: log,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -58,6 +58,9 @@ Fields of the file, with their defaults:
   receipt_key: ""                        as "patchproof key show" prints it; sending needs it
   recipient_key: ""                      from there too; export needs it
   export: {dir: "", interval: 24h}       no network: run exports there, sends nothing
+  ca: ""                                 PEM file of the authority TLS believes
+  ca_sha256: ""                          or its SHA-256; a broker elsewhere needs one
+  reconnect: 30s                         come back within, after a lost connection
   state_dir: /var/lib/patchproof-agent   keys and spool
   interval: 6h                           between reports
   resend: 30s                            first wait for a receipt

@@ -11,6 +11,7 @@ import (
 
 	"github.com/patchproof/patchproof/agent/config"
 	"github.com/patchproof/patchproof/agent/identity"
+	"github.com/patchproof/patchproof/agent/publish"
 	"github.com/patchproof/patchproof/agent/spool"
 	"github.com/patchproof/patchproof/schema"
 )
@@ -30,6 +31,15 @@ type statusDocument struct {
 	// ReceiptKey is the pinned key, empty when none is.
 	ReceiptKey string      `json:"receipt_key"`
 	Spool      spoolStatus `json:"spool"`
+	// Connection is as the last sender left it, nil when none ever ran.
+	Connection *connectionStatus `json:"connection,omitempty"`
+}
+
+type connectionStatus struct {
+	publish.State
+	// Running: the sender that wrote this is still there. What it wrote is only
+	// the past when it is not.
+	Running bool `json:"running"`
 }
 
 type spoolStatus struct {
@@ -80,7 +90,14 @@ func (c *command) printStatus(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	road, err := readRoad(settings.StateDir)
+	if err != nil {
+		return fmt.Errorf("read the road's state: %w", err)
+	}
 	doc := describe(settings, id, archived, kept)
+	if road != nil {
+		doc.Connection = &connectionStatus{State: road.State, Running: alive(road.PID)}
+	}
 	if format == formatJSON {
 		return printJSON(c.stdout, doc)
 	}
@@ -127,6 +144,7 @@ func statusText(d statusDocument) string {
 	line("state dir", "%s", d.StateDir)
 	line("server", "%s", d.Server)
 	line("receipt key", "%s", firstOf(d.ReceiptKey, "none pinned"))
+	d.Connection.lines(line)
 	s := d.Spool
 	line("waiting", "%s, %d bytes", plural(s.Waiting, "report"), s.WaitingBytes)
 	if s.LastSealed == nil {
@@ -155,12 +173,39 @@ func statusText(d statusDocument) string {
 	return b.String()
 }
 
+// lines tells of the connection: how it is, until when the claims hold, and what
+// went wrong last.
+func (c *connectionStatus) lines(line func(name, format string, args ...any)) {
+	if c == nil {
+		line("connection", "no sender has run yet")
+		return
+	}
+	switch {
+	case !c.Running:
+		line("connection", "no sender runs")
+	case c.Connected:
+		line("connection", "up since %s, %s", c.Since.UTC().Format(time.RFC3339), c.Server)
+	default:
+		line("connection", "down since %s", c.Since.UTC().Format(time.RFC3339))
+	}
+	if !c.ClaimsExpire.IsZero() {
+		line("claims", "until %s", c.ClaimsExpire.UTC().Format(time.RFC3339))
+	}
+	if c.Error != "" {
+		line("last error", "%s: %s", c.ErrorAt.UTC().Format(time.RFC3339), c.Error)
+	}
+}
+
 // adviseOn says what a person can do about what the status shows.
 func (c *command) adviseOn(d statusDocument, id *identity.Identity) {
 	s := d.Spool
 	if d.ReceiptKey == "" {
 		c.say("warning: no receipt key is pinned, nothing can be sent")
 		c.hint("set receipt_key to what `patchproof key show` prints on the collector")
+	}
+	if r := d.Connection; r != nil && r.Running && !r.Connected {
+		c.say("warning: the broker is away: %s", printable(r.Error))
+		c.hint(roadHint(r.Error))
 	}
 	if s.Fault != "" {
 		c.say("warning: the spool's %s", s.Fault)

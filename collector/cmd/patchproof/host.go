@@ -150,6 +150,9 @@ func newKeyCommand() *cobra.Command {
 		ask:  func(ctx context.Context, c *client.Client, _ []string) (api.KeyInfo, error) { return c.Key(ctx) },
 		show: func(w io.Writer, k *api.KeyInfo) {
 			fmt.Fprintf(w, "receipt_key: %s\n", k.ReceiptKey)
+			if k.CASHA256 != "" {
+				fmt.Fprintf(w, "ca_sha256: %s\n", clean(k.CASHA256))
+			}
 			fmt.Fprintf(w, "# fingerprint %s\n# evidence log %s\n", k.Fingerprint, clean(k.LogKey))
 			fmt.Fprintf(w, "# for hosts that no network reaches, fingerprint %s:\nrecipient_key: %s\n", k.RecipientFingerprint, clean(k.RecipientKey))
 		},

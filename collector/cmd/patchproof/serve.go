@@ -7,12 +7,14 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/patchproof/patchproof/collector/config"
 	"github.com/patchproof/patchproof/collector/server"
+	"github.com/patchproof/patchproof/collector/trust"
 )
 
 // defaultConfig is read when it is there.
@@ -30,7 +32,8 @@ func (s *settings) add(cmd *cobra.Command) {
 	f.StringVar(&s.file, "config", "", "configuration file; default: "+defaultConfig+" when it is there")
 	f.StringVar(&s.flags.DataDir, "data", "", "data directory, made on first use; default "+config.DefaultDataDir)
 	f.StringVar(&s.flags.HTTP, "http", "", "loopback address of the API, port 0 takes a free one; default "+config.DefaultHTTP)
-	f.StringVar(&s.flags.NATS, "nats", "", "loopback address of the embedded broker; default "+config.DefaultNATS)
+	f.StringVar(&s.flags.NATS, "nats", "", "address of the embedded broker, with TLS beyond loopback; default "+config.DefaultNATS)
+	f.StringVar(&s.flags.OperatorDir, "operator-dir", "", "directory of the broker's identity keys, used on first start; default keys/broker/offline in the data directory")
 	f.BoolVar(&s.verbose, "verbose", false, "log each request and report")
 }
 
@@ -49,6 +52,7 @@ func (s *settings) load() (config.Config, error) {
 	c.DataDir = cmp.Or(s.flags.DataDir, c.DataDir)
 	c.HTTP = cmp.Or(s.flags.HTTP, c.HTTP)
 	c.NATS = cmp.Or(s.flags.NATS, c.NATS)
+	c.OperatorDir = cmp.Or(s.flags.OperatorDir, c.OperatorDir)
 	if s.verbose {
 		c.LogLevel = "debug"
 	}
@@ -63,7 +67,8 @@ func newServeCommand() *cobra.Command {
 		Short: "run the collector: broker, door, assessment, evidence and API in one process",
 		Long: `Run the collector. Everything it keeps is in the data directory: keys, database,
 broker streams, and the first API token (file 'token', readable by its owner only).
-It listens on loopback only. Settings come from a file, then the environment, then
+It listens on loopback only, but for the broker, which beyond loopback speaks TLS 1.3
+under an authority of the collector's own and lets in enrolled hosts only. Settings come from a file, then the environment, then
 flags, each over the one before; 'patchproof check-config' tells what would hold.`,
 		Args: cobra.NoArgs,
 	}
@@ -79,6 +84,7 @@ flags, each over the one before; 'patchproof check-config' tells what would hold
 		}
 		o := server.Options{
 			Version: version, DataDir: c.DataDir, Listen: c.HTTP, NATSListen: c.NATS,
+			TLS: tlsOptions(c), OperatorDir: c.OperatorDir,
 			MaxStream: c.MaxStreamBytes, Quarantine: c.Quarantine.Limits(),
 			Log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})),
 		}
@@ -89,6 +95,14 @@ flags, each over the one before; 'patchproof check-config' tells what would hold
 		return err
 	}
 	return cmd
+}
+
+// tlsOptions are what the broker shows, nil for no TLS.
+func tlsOptions(c config.Config) *trust.TLSOptions {
+	if !c.TLS.Wanted(c.NATS) {
+		return nil
+	}
+	return &trust.TLSOptions{Names: c.TLS.ServerNames(c.NATS), Cert: c.TLS.Cert, Key: c.TLS.Key, CA: c.TLS.CA}
 }
 
 func newCheckConfigCommand() *cobra.Command {
@@ -102,6 +116,12 @@ print what would hold. A configuration file is YAML:
   data_dir: ` + config.DefaultDataDir + `
   http: ` + config.DefaultHTTP + `
   nats: ` + config.DefaultNATS + `
+  tls:                           # of the broker; its own authority, or given files
+    names: []                    # names and addresses that hosts connect to
+    cert: ""                     # PEM files: certificate, key, authority
+    key: ""
+    ca: ""
+  operator_dir: ""               # identity keys of the broker; default in data_dir
   max_stream_bytes: 4294967296   # reports that wait on disk
   log_level: info                # debug, info, warn, error
   quarantine:                    # what refused senders can make it hold
@@ -110,7 +130,8 @@ print what would hold. A configuration file is YAML:
     bytes_per_key: 33554432
     bytes_total: 2147483648
 
-Environment: PATCHPROOF_DATA, _HTTP, _NATS, _MAX_STREAM_BYTES, _LOG_LEVEL.`,
+Environment: PATCHPROOF_DATA, _HTTP, _NATS, _TLS_NAMES, _TLS_CERT, _TLS_KEY, _TLS_CA,
+_OPERATOR_DIR, _MAX_STREAM_BYTES, _LOG_LEVEL.`,
 		Args: cobra.NoArgs,
 	}
 	s.add(cmd)
@@ -140,9 +161,19 @@ type configView struct {
 	DataDir        string         `json:"data_dir"`
 	HTTP           string         `json:"http"`
 	NATS           string         `json:"nats"`
+	TLS            *tlsView       `json:"tls,omitempty"`
+	OperatorDir    string         `json:"operator_dir,omitempty"`
 	MaxStreamBytes int64          `json:"max_stream_bytes"`
 	LogLevel       string         `json:"log_level"`
 	Quarantine     quarantineView `json:"quarantine"`
+}
+
+// tlsView is there when the broker speaks TLS.
+type tlsView struct {
+	Names []string `json:"names,omitempty"`
+	Cert  string   `json:"cert,omitempty"`
+	Key   string   `json:"key,omitempty"`
+	CA    string   `json:"ca,omitempty"`
 }
 
 type quarantineView struct {
@@ -153,18 +184,27 @@ type quarantineView struct {
 }
 
 func shownConfig(c config.Config) configView {
-	return configView{
-		DataDir: c.DataDir, HTTP: c.HTTP, NATS: c.NATS, MaxStreamBytes: c.MaxStreamBytes, LogLevel: c.LogLevel,
+	v := configView{
+		DataDir: c.DataDir, HTTP: c.HTTP, NATS: c.NATS, OperatorDir: c.OperatorDir, MaxStreamBytes: c.MaxStreamBytes, LogLevel: c.LogLevel,
 		Quarantine: quarantineView(c.Quarantine),
 	}
+	if t := tlsOptions(c); t != nil {
+		v.TLS = &tlsView{Names: t.Names, Cert: t.Cert, Key: t.Key, CA: t.CA}
+	}
+	return v
 }
 
 func (v configView) rows() [][2]string {
 	n := func(i int64) string { return fmt.Sprint(i) }
+	t := cmp.Or(v.TLS, &tlsView{})
 	return [][2]string{
 		{"data_dir", v.DataDir},
 		{"http", v.HTTP},
 		{"nats", v.NATS},
+		{"tls", map[bool]string{true: "yes", false: "no, loopback only"}[v.TLS != nil]},
+		{"tls.names", strings.Join(t.Names, ", ")},
+		{"tls.cert", t.Cert},
+		{"operator_dir", v.OperatorDir},
 		{"max_stream_bytes", n(v.MaxStreamBytes)},
 		{"log_level", v.LogLevel},
 		{"quarantine.per_key", n(v.Quarantine.PerKey)},

@@ -2,6 +2,7 @@ package natsin
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,13 +22,16 @@ import (
 const (
 	// startTimeout bounds how long a broker may take to recover its stream.
 	startTimeout = 60 * time.Second
+	// helloTimeout is what a connection gets to make its handshake and say who it
+	// is: room for thousands that come at once.
+	helloTimeout = 10 * time.Second
 	// healthEvery is how often Run looks whether the broker still stores.
 	healthEvery = 5 * time.Second
 )
 
-// ErrNotLoopback says that the broker was asked to listen where others than this
-// machine's users can reach it.
-var ErrNotLoopback = errors.New("only loopback addresses are allowed until TLS and host identities are set up")
+// ErrNotLoopback says that somebody was asked to listen without TLS where others
+// than this machine's users can reach it.
+var ErrNotLoopback = errors.New("without TLS only loopback addresses are allowed")
 
 // ErrStorage says that the broker turned its storage off, as it does when the disk is
 // full. It comes back only with a new broker.
@@ -37,13 +41,16 @@ var ErrStorage = errors.New("the broker stopped storing messages (is its disk fu
 type BrokerOptions struct {
 	// Dir holds the stream's files.
 	Dir string
-	// Listen is a loopback host:port, port 0 for any free one. Empty listens
-	// nowhere: only Connect reaches the broker.
+	// Listen is a host:port, port 0 for any free one; beyond loopback it needs TLS.
+	// Empty listens nowhere: only Connect reaches the broker.
 	Listen string
+	// TLS is the listener's; nil for none. The handshake comes before anything else.
+	TLS *tls.Config
 	// Authority says who may do what.
 	Authority *broker.Authority
 	// Guests lets programs of this machine in that show no claims: they may publish
-	// reports and read receipts, which are signed.
+	// reports and read receipts, which are signed. It needs a loopback address and
+	// no TLS.
 	Guests bool
 	// MaxStore bounds the bytes on disk; 0 is DefaultMaxStore.
 	MaxStore int64
@@ -150,25 +157,32 @@ func serverOptions(o BrokerOptions) (*server.Options, error) {
 	opts.MaxPending = 4 * broker.MaxMessage
 	opts.MaxSubs = 64
 	opts.DontListen = true
+	opts.AuthTimeout, opts.TLSTimeout = helloTimeout.Seconds(), helloTimeout.Seconds()
+	if o.TLS != nil {
+		opts.TLS, opts.TLSConfig, opts.TLSHandshakeFirst = true, o.TLS, true
+	}
+	if o.Guests && o.TLS != nil {
+		return nil, errors.New("guests are for loopback without TLS")
+	}
 	if o.Listen == "" {
 		return opts, nil
 	}
-	host, port, err := loopback(o.Listen)
-	if err != nil {
-		return nil, err
+	if o.TLS == nil {
+		if err := CheckLoopback(o.Listen); err != nil {
+			return nil, err
+		}
 	}
-	opts.DontListen, opts.Host, opts.Port = false, host, port
-	return opts, nil
+	var err error
+	opts.DontListen = false
+	opts.Host, opts.Port, err = split(o.Listen)
+	return opts, err
 }
 
-// loopback splits a listen address and refuses one that is not this machine alone.
-func loopback(addr string) (host string, port int, err error) {
-	if err := CheckLoopback(addr); err != nil {
-		return "", 0, err
-	}
+// split reads a listen address.
+func split(addr string) (host string, port int, err error) {
 	host, p, err := net.SplitHostPort(addr)
 	if err != nil {
-		return "", 0, fmt.Errorf("listen on %q: %w", addr, err)
+		return "", 0, fmt.Errorf("listen on %q: want HOST:PORT: %w", addr, err)
 	}
 	port, err = strconv.Atoi(p)
 	if err != nil || port < 0 || port > 65535 {
