@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/patchproof/patchproof/collector/ingest/natsin"
 	"github.com/patchproof/patchproof/collector/store"
 	"github.com/patchproof/patchproof/schema"
 )
@@ -19,6 +20,7 @@ const maxMarks = 100_000
 type metrics struct {
 	registry *prometheus.Registry
 	reports  *prometheus.CounterVec
+	denials  *prometheus.CounterVec
 }
 
 func newMetrics(c *collector) *metrics {
@@ -28,6 +30,13 @@ func newMetrics(c *collector) *metrics {
 			Name: "patchproof_reports_total",
 			Help: "Deliveries the door decided on: accepted, duplicate, need (parts asked for) or rejected with a reason.",
 		}, []string{"decision", "reason"}),
+		denials: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "patchproof_broker_denials_total",
+			Help: "What the broker refused connections: publish, subscribe, authentication, limit or protocol.",
+		}, []string{"kind"}),
+	}
+	for _, kind := range natsin.DenialKinds {
+		m.denials.WithLabelValues(kind)
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name:        "patchproof_build_info",
@@ -37,13 +46,16 @@ func newMetrics(c *collector) *metrics {
 	info.Set(1)
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.reports, info, &gauges{c},
+		m.reports, m.denials, info, &gauges{c},
 	)
 	return m
 }
 
 // decided counts a decision of the door.
 func (m *metrics) decided(decision, reason string) { m.reports.WithLabelValues(decision, reason).Inc() }
+
+// denied counts what the broker refused a connection.
+func (m *metrics) denied(d natsin.Denial) { m.denials.WithLabelValues(d.Kind).Inc() }
 
 // gauges reads the parts' state at each scrape.
 type gauges struct{ c *collector }
@@ -68,13 +80,14 @@ var (
 	descLeaves     = describe("evidence_leaves", "Leaves of the evidence log.")
 	descSize       = describe("evidence_checkpoint_size", "Leaves under the last signed checkpoint.")
 	descSigned     = describe("evidence_checkpoint_timestamp_seconds", "When the last checkpoint was signed, Unix seconds.")
+	descCertEnd    = describe("tls_expires_timestamp_seconds", "When the broker's certificate and its authority expire, Unix seconds; only with TLS.", "what")
 )
 
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descUp, descQuarantine, descQuarBytes, descPending, descDropped, descStream, descStrBytes, descAckPending,
-		descRetries, descMarks, descAssets, descLeaves, descSize, descSigned,
+		descRetries, descMarks, descAssets, descLeaves, descSize, descSigned, descCertEnd,
 	} {
 		ch <- d
 	}
@@ -96,6 +109,11 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	g.stream(ctx, ch)
 	g.assessment(ctx, ch)
 	g.log(ctx, ch)
+	if g.c.tls != nil {
+		certificate, authority := g.c.tls.Expires()
+		ch <- prometheus.MustNewConstMetric(descCertEnd, prometheus.GaugeValue, float64(certificate.Unix()), "certificate")
+		ch <- prometheus.MustNewConstMetric(descCertEnd, prometheus.GaugeValue, float64(authority.Unix()), "authority")
+	}
 }
 
 func gauge[N int | int64 | uint64 | float64](ch chan<- prometheus.Metric, d *prometheus.Desc, n N) {

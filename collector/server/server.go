@@ -214,7 +214,7 @@ func (c *collector) openRoad(ctx context.Context) error {
 	}
 	c.broker, err = natsin.StartBroker(ctx, natsin.BrokerOptions{
 		Dir: c.data.path(brokerDir), Listen: c.o.NATSListen, MaxStore: c.o.MaxStream, Log: c.o.Log,
-		Authority: c.claims, TLS: c.listenerTLS(), Guests: c.tls == nil,
+		Authority: c.claims, TLS: c.listenerTLS(), Guests: c.tls == nil, Denied: c.metrics.denied,
 	})
 	if err != nil {
 		return err

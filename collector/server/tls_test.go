@@ -60,6 +60,9 @@ func TestBeyondLoopback(t *testing.T) {
 		nc.Close()
 		t.Errorf("a guest: %v, want an authorization error", err)
 	}
+	if _, text := r.get(t, "/metrics"); !strings.Contains(text, "patchproof_broker_denials_total{kind=\"authentication\"} 1") {
+		t.Error("the guest's refusal is not counted")
+	}
 	if nc, err := nats.Connect("nats://127.0.0.1:"+port, nats.Timeout(500*time.Millisecond)); err == nil {
 		nc.Close()
 		t.Error("let in without TLS")

@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -54,7 +53,9 @@ type BrokerOptions struct {
 	Guests bool
 	// MaxStore bounds the bytes on disk; 0 is DefaultMaxStore.
 	MaxStore int64
-	Log      *slog.Logger
+	// Denied is told of everything a connection was refused. May be nil.
+	Denied func(Denial)
+	Log    *slog.Logger
 }
 
 // DefaultMaxStore bounds the stream on disk: one full report from each of
@@ -87,7 +88,7 @@ func StartBroker(ctx context.Context, o BrokerOptions) (*Broker, error) {
 	if b.server, err = server.NewServer(opts); err != nil {
 		return nil, fmt.Errorf("start broker: %w", err)
 	}
-	b.server.SetLoggerV2(serverLog{o.Log.With("component", "broker"), b.fatal}, false, false, false)
+	b.server.SetLoggerV2(newServerLog(o.Log, b.fatal, o.Denied), false, false, false)
 	b.server.Start()
 	if err := b.awaitReady(ctx); err != nil {
 		b.Close()
@@ -305,35 +306,4 @@ func (b *Broker) Check() error {
 func (b *Broker) Close() {
 	b.server.Shutdown()
 	b.server.WaitForShutdown()
-}
-
-// serverLog hands the broker's log lines to slog. What it calls fatal would end
-// a server of its own; here it ends the start.
-type serverLog struct {
-	log   *slog.Logger
-	fatal chan<- error
-}
-
-func (l serverLog) Noticef(f string, v ...any) { l.line(slog.LevelDebug, f, v) }
-func (l serverLog) Errorf(f string, v ...any)  { l.line(slog.LevelError, f, v) }
-func (l serverLog) Debugf(f string, v ...any)  { l.line(slog.LevelDebug, f, v) }
-func (l serverLog) Tracef(string, ...any)      {}
-
-func (l serverLog) Warnf(format string, v ...any) {
-	level := slog.LevelWarn
-	if strings.HasPrefix(format, "Maximum payloads over") {
-		level = slog.LevelDebug // by 4 KiB, for headers; we know
-	}
-	l.line(level, format, v)
-}
-
-func (l serverLog) Fatalf(format string, v ...any) {
-	select {
-	case l.fatal <- fmt.Errorf(format, v...):
-	default:
-	}
-}
-
-func (l serverLog) line(level slog.Level, format string, v []any) {
-	l.log.Log(context.Background(), level, "broker says", "text", fmt.Sprintf(format, v...))
 }

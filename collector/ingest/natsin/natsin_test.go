@@ -49,7 +49,12 @@ func (r *road) Accept(ctx context.Context, d ingest.Delivery) ([]byte, error) {
 
 func run(t *testing.T) *road {
 	t.Helper()
-	r := &road{broker: natstest.Broker(t)}
+	return runWith(t, natstest.Broker(t))
+}
+
+func runWith(t *testing.T, b *natstest.Server) *road {
+	t.Helper()
+	r := &road{broker: b}
 	st, err := sqlstore.Open(t.Context(), filepath.Join(t.TempDir(), "collector.db"))
 	if err != nil {
 		t.Fatal(err)
