@@ -141,7 +141,9 @@ func (r *Road) Run(ctx context.Context) error {
 		if refused(err) {
 			r.renewal.refused = true
 		}
-		delay := jitter(window, failures)
+		// The second attempt waits no longer than the first: who came while the broker
+		// was starting is back with the others.
+		delay := jitter(window, max(failures-1, 0))
 		failures++
 		r.down(err)
 		r.options.Log.Warn("broker away", "err", err, "retry_in", delay.Round(time.Millisecond))

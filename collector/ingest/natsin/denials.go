@@ -122,10 +122,16 @@ func (l *serverLog) Errorf(format string, v ...any) {
 		"text", fmt.Sprintf(format, v...), "unsaid", l.unsaid.Swap(0))
 }
 
+// meant are warnings about what is so on purpose: 4 KiB more than the server would
+// choose, for headers; and no word before the handshake.
+var meant = []string{"Maximum payloads over", "Clients that are not using"}
+
 func (l *serverLog) Warnf(format string, v ...any) {
 	level := slog.LevelWarn
-	if strings.HasPrefix(format, "Maximum payloads over") {
-		level = slog.LevelDebug // by 4 KiB, for headers; we know
+	for _, known := range meant {
+		if strings.HasPrefix(format, known) {
+			level = slog.LevelDebug
+		}
 	}
 	l.line(level, format, v)
 }
