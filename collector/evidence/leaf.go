@@ -79,28 +79,6 @@ func SealedLeaf(kind string, at time.Time, body func(contents map[string]string)
 // Hash returns a leaf's RFC 6962 leaf hash.
 func Hash(l store.Leaf) tlog.Hash { return tlog.RecordHash(l.Body) }
 
-// canonical encodes v, and then again from its own JSON, so that the order of
-// struct fields does not show.
-func canonical(v any) ([]byte, error) {
-	first, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	var tree any
-	dec := json.NewDecoder(bytes.NewReader(first))
-	dec.UseNumber()
-	if err := dec.Decode(&tree); err != nil {
-		return nil, err
-	}
-	var out bytes.Buffer
-	enc := json.NewEncoder(&out)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(tree); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
-}
-
 // openLeaf reads a leaf's body into v and checks that the row's kind and instant
 // are those that were hashed.
 func openLeaf(l store.Leaf, v any) error {
