@@ -53,7 +53,7 @@ bench: ## benchmarks of the hot paths
 
 SCALE       ?= 10000x1000000
 bench-scale: ## what people wait for on a million findings (SCALE=assetsxfindings; minutes, gigabytes)
-	PATCHPROOF_SCALE=$(SCALE) $(GO) test -timeout 60m -count=1 -run '^TestScale$$' -v ./collector/query
+	PATCHPROOF_SCALE=$(SCALE) $(GO) test -timeout 60m -count=1 -run '^TestScale$$' -v ./scripts/scale
 
 fuzz: ## each fuzz target for FUZZTIME (60s)
 	@scripts/fuzz $(FUZZTIME)
