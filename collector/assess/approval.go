@@ -27,12 +27,8 @@ type classification struct {
 // inForce holds an asset's attributes against those in force. What nobody had
 // said before is taken over; what is looser than what somebody said waits.
 func (a *Assessor) inForce(ctx context.Context, as store.Asset, now time.Time) (*classification, error) {
-	c := &classification{force: as.Attributes}
-	var err error
-	if c.request, err = a.request(ctx, classificationRequest(as)); err != nil {
-		return nil, err
-	}
-	if c.policy, err = a.request(ctx, finding.ApprovalID(finding.CausePolicy, a.policy.Digest, "")); err != nil {
+	c, err := a.standing(ctx, as)
+	if err != nil {
 		return nil, err
 	}
 	if as.InForce == nil || c.request.Grant != nil {
@@ -55,6 +51,18 @@ func (a *Assessor) inForce(ctx context.Context, as store.Asset, now time.Time) (
 	c.force.Class, c.force.Exposure, c.force.Environment = got.Class, got.Exposure, got.Environment
 	c.force.Core, c.force.CrownJewel, c.force.ColdWallet, c.force.HotWallet = got.Core, got.CrownJewel, got.ColdWallet, got.HotWallet
 	return c, nil
+}
+
+// standing is an asset's classification as it is, with the requests for it and
+// for the policy.
+func (a *Assessor) standing(ctx context.Context, as store.Asset) (*classification, error) {
+	c := &classification{force: as.Attributes}
+	var err error
+	if c.request, err = a.request(ctx, classificationRequest(as)); err != nil {
+		return nil, err
+	}
+	c.policy, err = a.request(ctx, finding.ApprovalID(finding.CausePolicy, a.policy.Digest, ""))
+	return c, err
 }
 
 // request finds whether a request was granted.

@@ -169,11 +169,10 @@ func (a *Assessor) Drain(ctx context.Context) (int, error) {
 		return done, fmt.Errorf("mark what fell due: %w", err)
 	}
 	for {
-		marks, err := a.store.DirtyAssets(ctx, batchSize+len(failed))
+		marks, err := a.marks(ctx, failed)
 		if err != nil {
 			return done, fmt.Errorf("list dirty assets: %w", err)
 		}
-		marks = slices.DeleteFunc(marks, func(m store.Mark) bool { return failed[m.Asset] != nil })
 		if len(marks) == 0 {
 			return done, errors.Join(slices.Collect(maps.Values(failed))...)
 		}
@@ -185,10 +184,39 @@ func (a *Assessor) Drain(ctx context.Context) (int, error) {
 	}
 }
 
+// marks returns the oldest marks to assess together: those that are for whole
+// assets, or those that name vulnerabilities.
+func (a *Assessor) marks(ctx context.Context, failed map[string]error) ([]store.Mark, error) {
+	marks, err := a.oldest(ctx, batchSize, failed)
+	if err != nil || len(marks) == 0 {
+		return nil, err
+	}
+	if !scoped(marks[0]) {
+		return slices.DeleteFunc(marks, scoped), nil
+	}
+	if len(marks) == batchSize {
+		if marks, err = a.oldest(ctx, redateMarks, failed); err != nil {
+			return nil, err
+		}
+	}
+	return slices.DeleteFunc(marks, func(m store.Mark) bool { return !scoped(m) }), nil
+}
+
+func scoped(m store.Mark) bool { return len(m.Vulnerabilities) > 0 }
+
+func (a *Assessor) oldest(ctx context.Context, n int, failed map[string]error) ([]store.Mark, error) {
+	marks, err := a.store.DirtyAssets(ctx, n+len(failed))
+	marks = slices.DeleteFunc(marks, func(m store.Mark) bool { return failed[m.Asset] != nil })
+	return marks[:min(n, len(marks))], err
+}
+
 // batch assesses assets and records the outcomes together. Assets that cannot
 // be assessed are added to failed.
 func (a *Assessor) batch(ctx context.Context, marks []store.Mark, failed map[string]error) (int, error) {
 	now := a.now().UTC().Truncate(time.Microsecond)
+	if scoped(marks[0]) {
+		return a.redate(ctx, marks, now, failed)
+	}
 	if err := a.classify(ctx, marks); err != nil {
 		return 0, err
 	}
@@ -236,6 +264,9 @@ func (a *Assessor) view(ctx context.Context, st store.Store, marks []store.Mark,
 }
 
 func (a *Assessor) record(ctx context.Context, outcomes []store.Assessment, now time.Time) error {
+	if len(outcomes) == 0 {
+		return nil
+	}
 	leaf, err := evidence.AssessmentLeaf(outcomes, a.policy.Digest, now)
 	if err != nil {
 		return err

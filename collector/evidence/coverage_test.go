@@ -54,7 +54,8 @@ var columns = map[string]map[string]class{
 	"classification":       all(leafed, "asset", "leaf", "body"),
 	"classification_rules": all(leafed, "leaf", "digest", "source", "applied_at", "applied_by"),
 	"counter":              all(because("numbers marks and tells caches that they are old; restarting forgets them"), "name", "value"),
-	"dirty":                all(because("marks what waits for assessment; one more costs an assessment, one less is made up by the next change"), "asset", "version"),
+	"dirty":                all(because("marks what waits for assessment; one more costs an assessment, one less is made up by the next change"), "asset", "version", "scoped"),
+	"dirty_vulnerability":  all(because("says what of a marked asset waits; what nobody names is assessed with the asset"), "asset", "vulnerability"),
 	"duplicate":            all(because("counts deliveries of what is on record already"), "report", "count", "first_at", "last_at"),
 	"fact":                 all(leafed, "kind", "vulnerability", "missing", "body"),
 	"fact_seen":            all(leafed, "vulnerability", "leaf", "body"),
@@ -169,7 +170,7 @@ func TestOperationalColumnsAreFew(t *testing.T) {
 			}
 		}
 	}
-	want := "asset counter dirty duplicate goose_db_version log_state migration_checksum policy quarantine quarantine_dropped token"
+	want := "asset counter dirty dirty_vulnerability duplicate goose_db_version log_state migration_checksum policy quarantine quarantine_dropped token"
 	if got := strings.Join(slices.Sorted(maps.Keys(tables)), " "); got != want {
 		t.Errorf("tables with operational columns:\n got %s\nwant %s", got, want)
 	}

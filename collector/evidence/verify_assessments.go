@@ -53,6 +53,9 @@ func (r *run) assessment(l store.Leaf) error {
 
 // outcome takes in what an assessment found of an asset.
 func (s *said) outcome(o *store.Outcome) {
+	if len(o.Only) > 0 {
+		return
+	}
 	if was := s.outcomes[o.Asset]; was != nil && o.InForce == nil {
 		o.InForce = was.InForce
 	}

@@ -17,6 +17,9 @@ type Outcome struct {
 	Asset string `json:"asset"`
 	// AsOf counts the leaves that everything it read stands on.
 	AsOf int64 `json:"as_of"`
+	// Only, when it names vulnerabilities, says that nothing but findings of theirs
+	// was dated again: the fields below say nothing, and what was recorded before holds.
+	Only []string `json:"only,omitempty"`
 	// After is the sequence of the report that was assessed before, Refold says that
 	// all reports were folded again; Sequence is the last one's.
 	After    uint64 `json:"after,omitempty"`
@@ -47,6 +50,9 @@ type Request struct {
 
 // Outcome is what is recorded of an assessment beside its findings.
 func (a *Assessment) Outcome() (Outcome, error) {
+	if len(a.Mark.Vulnerabilities) > 0 {
+		return Outcome{Asset: a.Mark.Asset, AsOf: a.AsOf, Only: a.Mark.Vulnerabilities}, nil
+	}
 	digest, err := UndeterminedDigest(a.Undetermined)
 	if err != nil {
 		return Outcome{}, fmt.Errorf("outcome of %s: %w", a.Mark.Asset, err)

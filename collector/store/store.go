@@ -314,7 +314,8 @@ type Advisories interface {
 	// missing. Facts are merged by vulnerability and feed kind; one that a snapshot
 	// no longer lists is kept. Touched are assets whose head's release has changed
 	// advisories or coverage, and those with a running finding whose facts changed;
-	// an EPSS score counts as changed when it crosses a multiple of 0.01.
+	// an EPSS score counts as changed when it crosses a multiple of 0.01. Where only
+	// facts changed, of not too many findings, the mark names their vulnerabilities.
 	ApplyBatch(ctx context.Context, b advisory.Batch, at time.Time, leaf Leaf) (Applied, error)
 	// HoldBatch records that a snapshot was held, with its leaf.
 	HoldBatch(ctx context.Context, f advisory.Feed, h Held, leaf Leaf) error
@@ -327,7 +328,7 @@ type Advisories interface {
 	// dated by when the feed first carried, or was published with, a fix that it
 	// carries now for the release (DateFirstSeen); without a fix it has no date.
 	AdvisoriesFor(ctx context.Context, r inventory.Release) ([]advisory.Advisory, error)
-	// Generation changes whenever advisories of a release or any facts change.
+	// Generation changes whenever advisories of a release or its coverage change.
 	Generation(ctx context.Context, r inventory.Release) (int64, error)
 	Advisory(ctx context.Context, feed, id string) (advisory.Advisory, error)
 	// AdvisoriesNaming returns advisories that name a vulnerability.
@@ -346,6 +347,9 @@ type Advisories interface {
 type Mark struct {
 	Asset   string
 	Version int64
+	// Vulnerabilities, when there are any, are all that has to be assessed: their
+	// facts changed, and nothing else of the asset.
+	Vulnerabilities []string
 }
 
 // Assessment is the outcome of assessing one asset.
@@ -387,11 +391,17 @@ type Assessments interface {
 	// ApplyAssessments records a batch of outcomes with one leaf, in one
 	// transaction. A batch that changes no finding, undetermined comparison, gap,
 	// coverage, attribute in force or request appends no leaf and returns -1. A mark
-	// that became newer meanwhile stays. ErrConflict, and nothing recorded, when a mark is gone: someone else
-	// assessed the asset from it.
+	// that became newer meanwhile stays. Of an asset whose mark names vulnerabilities
+	// only the findings are recorded. ErrConflict, and nothing recorded, when a mark
+	// is gone: someone else assessed the asset from it.
 	ApplyAssessments(ctx context.Context, as []Assessment, leaf *Leaf) (int64, error)
 	// AssetFindings returns all findings of an asset, closed ones included.
 	AssetFindings(ctx context.Context, asset string) ([]finding.Finding, error)
+	// Running returns the running findings of some assets on some vulnerabilities,
+	// by asset and id.
+	Running(ctx context.Context, assets, vulnerabilities []string) ([]finding.Finding, error)
+	// AttributesOf returns the attributes of some assets; unknown ones are absent.
+	AttributesOf(ctx context.Context, assets []string) (map[string]Attributes, error)
 }
 
 // FindingQuery filters findings. Zero fields do not filter; a list lets through

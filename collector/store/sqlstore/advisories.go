@@ -211,11 +211,10 @@ func (s *Store) dateWhole(ctx context.Context, a *advisory.Advisory) error {
 	return nil
 }
 
-// Generation changes whenever advisories of a release, its coverage, or any
-// facts change.
+// Generation changes whenever advisories of a release or its coverage change.
 func (s *Store) Generation(ctx context.Context, r inventory.Release) (int64, error) {
 	var n int64
-	err := s.reader.NewRaw("SELECT COALESCE(SUM(value), 0) FROM counter WHERE name IN ('facts', ?)", "release:"+r.String()).Scan(ctx, &n)
+	err := s.reader.NewRaw("SELECT COALESCE(SUM(value), 0) FROM counter WHERE name = ?", "release:"+r.String()).Scan(ctx, &n)
 	if err != nil {
 		return 0, fmt.Errorf("read generation of %s: %w", r, err)
 	}

@@ -19,15 +19,44 @@ import (
 
 // DirtyAssets lists marks, oldest first; limit 0 is no limit.
 func (s *Store) DirtyAssets(ctx context.Context, limit int) ([]store.Mark, error) {
-	var marks []store.Mark
-	query, args := "SELECT asset, version FROM dirty ORDER BY version, asset", []any{}
-	if limit > 0 {
-		query, args = query+" LIMIT ?", append(args, limit)
-	}
-	if err := s.reader.NewRaw(query, args...).Scan(ctx, &marks); err != nil {
+	marks, err := s.dirtyAssets(ctx, limit)
+	if err != nil {
 		return nil, fmt.Errorf("read dirty assets: %w", err)
 	}
 	return marks, nil
+}
+
+func (s *Store) dirtyAssets(ctx context.Context, limit int) ([]store.Mark, error) {
+	query, args := "SELECT asset, version, scoped FROM dirty ORDER BY version, asset", []any{}
+	if limit > 0 {
+		query, args = query+" LIMIT ?", append(args, limit)
+	}
+	var rows []struct {
+		Asset   string `bun:"asset"`
+		Version int64  `bun:"version"`
+		Scoped  bool   `bun:"scoped"`
+	}
+	if err := s.reader.NewRaw(query, args...).Scan(ctx, &rows); err != nil {
+		return nil, err
+	}
+	marks := make([]store.Mark, len(rows))
+	at := map[string]*store.Mark{}
+	var scoped []string
+	for i, r := range rows {
+		marks[i] = store.Mark{Asset: r.Asset, Version: r.Version}
+		if r.Scoped {
+			at[r.Asset] = &marks[i]
+			scoped = append(scoped, r.Asset)
+		}
+	}
+	return marks, batches(scoped, rowsAtOnce, func(some []string) error {
+		var pairs []struct{ Asset, Vulnerability string }
+		err := s.reader.NewRaw("SELECT asset, vulnerability FROM dirty_vulnerability WHERE asset IN (?) ORDER BY asset, vulnerability", bun.List(some)).Scan(ctx, &pairs)
+		for _, p := range pairs {
+			at[p.Asset].Vulnerabilities = append(at[p.Asset].Vulnerabilities, p.Vulnerability)
+		}
+		return err
+	})
 }
 
 type findingRow struct {
@@ -105,7 +134,8 @@ type outcome struct {
 // ApplyAssessments records a batch of outcomes with one leaf, in one
 // transaction. A batch that changes no finding, undetermined comparison, gap,
 // coverage, attribute in force or request appends no leaf and returns -1. A mark
-// is cleared unless a newer one came meanwhile. [store.ErrConflict], and nothing recorded, when a mark is gone:
+// is cleared unless a newer one came meanwhile. Of an asset whose mark names
+// vulnerabilities only the findings are recorded. [store.ErrConflict], and nothing recorded, when a mark is gone:
 // someone else assessed the asset from it.
 func (s *Store) ApplyAssessments(ctx context.Context, as []store.Assessment, leaf *store.Leaf) (n int64, err error) {
 	n = -1
@@ -148,6 +178,10 @@ func prepare(ctx context.Context, tx bun.Tx, a store.Assessment) (outcome, error
 		return o, err
 	}
 	o.fresh = version == a.Mark.Version
+	if len(a.Mark.Vulnerabilities) > 0 {
+		o.changes = len(a.Changed) > 0
+		return o, nil
+	}
 	if o.gaps, err = toJSON(append([]schema.Gap{}, a.Gaps...)); err != nil {
 		return o, err
 	}
@@ -395,6 +429,14 @@ func namesOf(f finding.Finding) string {
 func nameLine(kind, name string) string { return kind + " " + strings.ReplaceAll(name, "\n", " ") }
 
 func (o outcome) recordAsset(ctx context.Context, tx bun.Tx) error {
+	if o.fresh {
+		if err := clearMark(ctx, tx, o.Mark); err != nil {
+			return err
+		}
+	}
+	if len(o.Mark.Vulnerabilities) > 0 {
+		return nil
+	}
 	seq, err := sequence(o.AssessedSequence)
 	if err != nil {
 		return err
@@ -404,11 +446,6 @@ func (o outcome) recordAsset(ctx context.Context, tx bun.Tx) error {
 		seq, micros(o.At), o.Covered, o.gaps, o.fresh, o.Mark.Asset).Exec(ctx)
 	if err != nil {
 		return err
-	}
-	if o.fresh {
-		if _, err := tx.NewRaw("DELETE FROM dirty WHERE asset = ? AND version = ?", o.Mark.Asset, o.Mark.Version).Exec(ctx); err != nil {
-			return err
-		}
 	}
 	if err := o.recordClassification(ctx, tx); err != nil {
 		return err
@@ -420,6 +457,14 @@ func (o outcome) recordAsset(ctx context.Context, tx bun.Tx) error {
 		return err
 	}
 	return insert(ctx, tx, o.undetermined, "")
+}
+
+func clearMark(ctx context.Context, tx bun.Tx, m store.Mark) error {
+	if _, err := tx.NewRaw("DELETE FROM dirty_vulnerability WHERE asset = ?", m.Asset).Exec(ctx); err != nil {
+		return err
+	}
+	_, err := tx.NewRaw("DELETE FROM dirty WHERE asset = ? AND version = ?", m.Asset, m.Version).Exec(ctx)
+	return err
 }
 
 func (o outcome) recordClassification(ctx context.Context, tx bun.Tx) error {
@@ -484,4 +529,12 @@ func priorityOrder(p string) int {
 // AssetFindings returns all findings of an asset, closed ones included, by id.
 func (s *Store) AssetFindings(ctx context.Context, asset string) ([]finding.Finding, error) {
 	return s.selectFindings(ctx, "read findings of "+asset, s.findings().Where("f.asset = ?", asset).OrderExpr("f.id"))
+}
+
+// Running returns the running findings of some assets on some vulnerabilities,
+// by asset and id.
+func (s *Store) Running(ctx context.Context, assets, vulnerabilities []string) ([]finding.Finding, error) {
+	q := s.findings().Where("f.vulnerability IN (?)", bun.List(vulnerabilities)).Where("f.order_running = 0").
+		Where("f.asset IN (?)", bun.List(assets)).OrderExpr("f.asset, f.id")
+	return s.selectFindings(ctx, "read running findings", q)
 }

@@ -220,3 +220,23 @@ func (r assetRow) asset() (store.Asset, error) {
 	}
 	return a, nil
 }
+
+// AttributesOf returns the attributes of some assets; unknown ones are absent.
+func (s *Store) AttributesOf(ctx context.Context, assets []string) (map[string]store.Attributes, error) {
+	out := make(map[string]store.Attributes, len(assets))
+	err := batches(assets, rowsAtOnce, func(some []string) error {
+		var rows []struct{ ID, Attributes string }
+		if err := s.reader.NewRaw("SELECT id, attributes FROM asset WHERE id IN (?)", bun.List(some)).Scan(ctx, &rows); err != nil {
+			return err
+		}
+		for _, r := range rows {
+			var at store.Attributes
+			if err := fromJSON(r.Attributes, &at); err != nil {
+				return fmt.Errorf("asset %s: %w", r.ID, err)
+			}
+			out[r.ID] = at
+		}
+		return nil
+	})
+	return out, translate("read attributes", err)
+}

@@ -47,7 +47,6 @@ type application struct {
 	// facts changed enough to matter to a verdict.
 	releases map[string]struct{}
 	facts    []string
-	anyFact  bool
 	// leaf is the index the batch's leaf will have.
 	leaf int64
 }
@@ -504,11 +503,7 @@ func (ap *application) generations(ctx context.Context) error {
 			return err
 		}
 	}
-	if !ap.anyFact {
-		return nil
-	}
-	_, err := next(ctx, ap.tx, "facts")
-	return err
+	return nil
 }
 
 // mark marks the assets a batch touches.
@@ -528,25 +523,26 @@ func (ap *application) mark(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(ap.facts) > 0 {
+		// An assessment that is under way has read the facts before these, and its
+		// findings are not here yet to be marked by. Its mark is.
+		if err := collect("SELECT asset FROM dirty WHERE scoped = 0"); err != nil {
+			return err
+		}
+	}
+	if err := markAssets(ctx, ap.tx, slices.Sorted(maps.Keys(touched))); err != nil {
+		return err
+	}
 	vulnerabilities, err := ap.runningAmong(ctx, ap.facts)
 	if err != nil {
 		return err
 	}
-	err = batches(vulnerabilities, rowsAtOnce, func(some []string) error {
-		return collect("SELECT DISTINCT asset FROM finding WHERE order_running = 0 AND vulnerability IN (?)", bun.List(some))
-	})
-	if err != nil {
-		return err
-	}
-	if len(ap.facts) > 0 {
-		// An assessment that is under way has read the facts before these, and its
-		// findings are not here yet to be marked by. Its mark is.
-		if err := collect("SELECT asset FROM dirty"); err != nil {
-			return err
-		}
+	assets, err := markFacts(ctx, ap.tx, vulnerabilities)
+	for _, id := range assets {
+		touched[id] = struct{}{}
 	}
 	ap.applied.MarkedAssets = len(touched)
-	return markAssets(ctx, ap.tx, slices.Sorted(maps.Keys(touched)))
+	return err
 }
 
 // runningAmong keeps the vulnerabilities that some running finding has.

@@ -41,7 +41,6 @@ func (ap *application) mergeFacts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ap.anyFact = len(write) > 0
 	ap.applied.Missing += len(gone)
 	if err := putFacts(ctx, ap.tx, write); err != nil {
 		return err

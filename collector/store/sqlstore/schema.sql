@@ -177,8 +177,13 @@ CREATE TABLE counter (
 CREATE TABLE dirty (
     asset   TEXT PRIMARY KEY REFERENCES asset (id),
     version INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+, scoped INTEGER NOT NULL DEFAULT 0) STRICT, WITHOUT ROWID;
 CREATE INDEX dirty_version ON dirty (version, asset);
+CREATE TABLE dirty_vulnerability (
+    asset         TEXT NOT NULL REFERENCES asset (id),
+    vulnerability TEXT NOT NULL,
+    PRIMARY KEY (asset, vulnerability)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE duplicate (
     report   TEXT PRIMARY KEY REFERENCES report (id),
     count    INTEGER NOT NULL,

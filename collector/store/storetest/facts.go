@@ -8,6 +8,7 @@ import (
 	"github.com/patchproof/patchproof/collector/advisory"
 	"github.com/patchproof/patchproof/collector/finding"
 	"github.com/patchproof/patchproof/collector/store"
+	"github.com/patchproof/patchproof/schema"
 )
 
 var facts = []test{
@@ -16,6 +17,9 @@ var facts = []test{
 	{"DelistingKeepsThem", factsDelisted},
 	{"MarkOnlyAssetsWithRunningFindings", factsMark},
 	{"MarkAnAssetThatIsBeingAssessed", factsDuringAssessment},
+	{"MarkForVulnerabilities", factsScope},
+	{"ScopeEndsWithAnythingElse", factsScopeEnds},
+	{"ANarrowAssessmentLeavesTheRest", factsNarrow},
 	{"EPSSMarksWhenItCrossesAStep", factsEPSS},
 	{"RefusesTwoOfOneVulnerability", factsTwice},
 	{"MissingIsNotMarked", factsMissing},
@@ -104,6 +108,79 @@ func factsMark(t *testing.T, s store.Store) {
 	if m := marks(t.Context(), t, s); len(m) != 1 || m["A1"] == 0 {
 		t.Errorf("marks %v, want one of A1", m)
 	}
+}
+
+// scopeOf is what the mark of an asset names, sorted.
+func scopeOf(t *testing.T, s store.Store, asset string) []string {
+	t.Helper()
+	for _, m := range must[[]store.Mark](t)(s.DirtyAssets(t.Context(), 0)) {
+		if m.Asset == asset {
+			return m.Vulnerabilities
+		}
+	}
+	t.Fatalf("%s is not marked", asset)
+	return nil
+}
+
+func factsScope(t *testing.T, s store.Store) {
+	assetsWithFindings(t, s)
+	applyBatch(t, s, kevBatch("C1", "C2", "C9"), t0)
+	wantEqual(t, "A1", scopeOf(t, s, "A1"), []string{"C1"})
+	wantEqual(t, "A3", scopeOf(t, s, "A3"), []string{"C2"})
+	first := markOf(t, s, "A1")
+	applyBatch(t, s, epssBatch(map[string]float64{"C1": 0.5}), t0)
+	if m := markOf(t, s, "A1"); m.Version <= first.Version {
+		t.Errorf("version %d after more facts, was %d", m.Version, first.Version)
+	}
+	clean(t, s)
+	wantEqual(t, "running", must[[]finding.Finding](t)(s.Running(t.Context(), []string{"A1", "A2", "A3"}, []string{"C1"})),
+		[]finding.Finding{storedFinding(made("A1", "C1", finding.Open, ""))})
+	wantEqual(t, "attributes", must[map[string]store.Attributes](t)(s.AttributesOf(t.Context(), []string{"A1", "A9"})), map[string]store.Attributes{"A1": {}})
+}
+
+// factsScopeEnds: whatever else marks an asset, it is for everything from then on.
+func factsScopeEnds(t *testing.T, s store.Store) {
+	for name, mark := range map[string]func(){
+		"a report":      func() { accept(t, s, report("A1", 2, "y")) },
+		"everything":    func() { _ = s.MarkAll(t.Context()) },
+		"what fell due": func() { _, _ = s.MarkDue(t.Context(), after(1000*time.Hour)) },
+		"advisories":    func() { applyBatch(t, s, snapshot(adv("1", "1", "C1")), t0) },
+		"other attributes": func() {
+			_, _ = s.SetAttributes(t.Context(), "A1", "n", store.Attributes{Owner: "o"}, leaf("attributes"))
+		},
+	} {
+		if len(must[[]store.Asset](t)(s.Assets(t.Context()))) == 0 {
+			assetsWithFindings(t, s)
+		}
+		clean(t, s)
+		applyBatch(t, s, epssBatch(map[string]float64{"C1": float64(len(name)) / 100}), t0)
+		wantEqual(t, "before "+name, scopeOf(t, s, "A1"), []string{"C1"})
+		mark()
+		wantEqual(t, "after "+name, scopeOf(t, s, "A1"), []string(nil))
+		applyBatch(t, s, epssBatch(map[string]float64{"C1": 0.9}), t0)
+		wantEqual(t, "after facts on top", scopeOf(t, s, "A1"), []string(nil))
+	}
+}
+
+func factsNarrow(t *testing.T, s store.Store) {
+	m := dirtyAsset(t, s, "A1")
+	u := finding.Undetermined{Asset: "A1", Vulnerability: "C8", Component: "src", Comparison: finding.Comparison{Package: "p", Reason: "no"}}
+	gaps := []schema.Gap{{Extractor: "match", Kind: "unowned"}}
+	f := made("A1", "C1", finding.Open, "")
+	apply(t, s, store.Assessment{
+		Mark: m, At: t0, AssessedSequence: 1, Covered: true, Gaps: gaps, Undetermined: []finding.Undetermined{u}, Changed: []finding.Finding{f},
+	})
+	before := must[store.Asset](t)(s.Asset(t.Context(), "A1"))
+	applyBatch(t, s, kevBatch("C1"), t0)
+	list := must[[]store.Mark](t)(s.DirtyAssets(t.Context(), 0))
+	f.KEV = true
+	wantEqual(t, "leaf", apply(t, s, store.Assessment{Mark: list[0], At: after(time.Hour), Changed: []finding.Finding{f}}), leafCount(t, s)-1)
+	wantEqual(t, "finding", findingsOfA1(t, s), []finding.Finding{storedFinding(f)})
+	wantEqual(t, "asset", must[store.Asset](t)(s.Asset(t.Context(), "A1")), before)
+	wantEqual(t, "undetermined", must[[]finding.Undetermined](t)(s.UndeterminedOf(t.Context(), "A1")), []finding.Undetermined{u})
+	wantEqual(t, "marks", len(marks(t.Context(), t, s)), 0)
+	applyBatch(t, s, kevBatch("C1", "C3"), t0)
+	wantEqual(t, "marks of a vulnerability without findings", len(marks(t.Context(), t, s)), 0)
 }
 
 // factsDuringAssessment: what is assessed now has read no facts on C1 and has no
