@@ -11,7 +11,7 @@ TOOL        := $(GO) tool -modfile=scripts/tools/go.mod
 FUZZTIME    ?= 60s
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-all setup test race lint check demo bench bench-scale fuzz soak soak-reconnect clean
+.PHONY: help build build-all setup test race lint check demo bench bench-scale fuzz soak soak-reconnect soak-cluster clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ fuzz: ## each fuzz target for FUZZTIME (60s)
 
 soak: setup ## the crash tests, many more rounds
 	PATCHPROOF_TEST_CRASH_ROUNDS=200 $(GO) test -timeout 60m -run Crash -v ./agent/... ./collector/... ./scripts/e2e
+
+soak-cluster: ## three real nats-servers on an exported configuration, one killed
+	PATCHPROOF_TEST_CLUSTER_NODES=3 $(GO) test -timeout 10m -count=1 -run '^TestServersOfOthers$$' -v ./collector/ingest/natsin
 
 AGENTS      ?= 10000
 soak-reconnect: ## kill a collector with AGENTS (10000) connected by TLS; all come back (2 minutes, 3 GB)

@@ -17,6 +17,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -50,6 +51,8 @@ type Config struct {
 	// TLS says which certificate the broker shows. It speaks TLS when this says
 	// anything, and when it listens beyond loopback.
 	TLS TLS `yaml:"tls"`
+	// Broker is a cluster that others run, instead of the embedded broker.
+	Broker Broker `yaml:"broker"`
 	// OperatorDir holds the identity keys of the broker's operator and accounts when
 	// they are first used ($PATCHPROOF_OPERATOR_DIR). Default: offline/ in keys/broker
 	// of the data directory.
@@ -73,6 +76,20 @@ type TLS struct {
 	Cert string `yaml:"cert"`
 	Key  string `yaml:"key"`
 	CA   string `yaml:"ca"`
+}
+
+// Broker is a NATS cluster with the configuration 'patchproof broker
+// export-config' writes.
+type Broker struct {
+	// URLs are its nodes', tls://HOST:PORT ($PATCHPROOF_BROKER_URLS, with commas).
+	// None embeds a broker.
+	URLs []string `yaml:"urls"`
+	// CA is a PEM file of the authority of its certificates ($PATCHPROOF_BROKER_CA).
+	// Default: the collector's own, which signed the exported ones.
+	CA string `yaml:"ca"`
+	// Replicas is on how many nodes each waiting report lies ($PATCHPROOF_BROKER_REPLICAS).
+	// Default 1.
+	Replicas int `yaml:"replicas"`
 }
 
 // Quarantine caps refused envelopes, by number and by bytes, for one key and
@@ -130,7 +147,7 @@ func (c *Config) file(path string) error {
 	dec.KnownFields(true)
 	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) { // an empty file is all defaults
 		return errors.New(strings.NewReplacer(
-			" not found in type config.Config", " is no setting", " not found in type config.TLS", " is no setting of tls", " not found in type config.Quarantine", " is no setting of quarantine",
+			" not found in type config.Config", " is no setting", " not found in type config.TLS", " is no setting of tls", " not found in type config.Broker", " is no setting of broker", " not found in type config.Quarantine", " is no setting of quarantine",
 		).Replace(err.Error()))
 	}
 	if err := dec.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
@@ -157,8 +174,18 @@ func (c *Config) environment(environ []string) error {
 			c.LogLevel = value
 		case "OPERATOR_DIR":
 			c.OperatorDir = value
+		case "BROKER_URLS":
+			c.Broker.URLs = list(value)
+		case "BROKER_CA":
+			c.Broker.CA = value
+		case "BROKER_REPLICAS":
+			n, err := strconv.Atoi(value)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", name, err))
+			}
+			c.Broker.Replicas = n
 		case "TLS_NAMES":
-			c.TLS.Names = strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' })
+			c.TLS.Names = list(value)
 		case "TLS_CERT":
 			c.TLS.Cert = value
 		case "TLS_KEY":
@@ -202,7 +229,7 @@ func (c Config) Validate() error {
 	c = c.WithDefaults()
 	errs := []error{
 		named("http", natsin.CheckLoopback(c.HTTP)),
-		named("nats", c.TLS.check(c.NATS)),
+		c.checkBroker(),
 	}
 	if c.HTTP == c.NATS && !strings.HasSuffix(c.HTTP, ":0") {
 		errs = append(errs, fmt.Errorf("http and nats are both %s", c.HTTP))
@@ -214,6 +241,30 @@ func (c Config) Validate() error {
 		errs = append(errs, err)
 	}
 	return errors.Join(append(errs, c.Quarantine.validate())...)
+}
+
+func list(value string) []string {
+	return strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
+// checkBroker returns what is wrong with the broker, embedded or not.
+func (c Config) checkBroker() error {
+	if len(c.Broker.URLs) == 0 {
+		if c.Broker.CA != "" || c.Broker.Replicas != 0 {
+			return errors.New("broker: ca and replicas are for a cluster: set broker.urls")
+		}
+		return named("nats", c.TLS.check(c.NATS))
+	}
+	if c.Broker.Replicas < 0 || c.Broker.Replicas > 5 {
+		return fmt.Errorf("broker.replicas: %d, want 1 to 5", c.Broker.Replicas)
+	}
+	for _, s := range c.Broker.URLs {
+		u, err := url.Parse(s)
+		if err != nil || u.Scheme != "tls" || u.Host == "" || u.User != nil || u.Path != "" {
+			return fmt.Errorf("broker.urls: %.80q: want tls://HOST:PORT", s)
+		}
+	}
+	return nil
 }
 
 // Wanted reports whether the broker at an address speaks TLS.

@@ -148,6 +148,21 @@ func TestTLS(t *testing.T) {
 			}
 		})
 	}
+	for name, c := range map[string]struct {
+		b    config.Broker
+		says string
+	}{
+		"cluster":           {config.Broker{URLs: []string{"tls://a.example:4222", "tls://192.0.2.1:4222"}, Replicas: 3}, ""},
+		"no_urls":           {config.Broker{Replicas: 3}, "set broker.urls"},
+		"plain":             {config.Broker{URLs: []string{"nats://a.example:4222"}}, "want tls://"},
+		"with_password":     {config.Broker{URLs: []string{"tls://a:b@a.example:4222"}}, "want tls://"},
+		"too_many_replicas": {config.Broker{URLs: []string{"tls://a.example:4222"}, Replicas: 7}, "want 1 to 5"},
+	} {
+		err := config.Config{Broker: c.b}.Validate()
+		if (c.says == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: got %v, want %q", name, err, c.says)
+		}
+	}
 	got, err := config.Load(write(t, "tls:\n  names: [a.example]\n"), []string{"PATCHPROOF_TLS_NAMES=b.example, 192.0.2.1", "PATCHPROOF_TLS_CA=/ca"})
 	if err != nil || strings.Join(got.TLS.Names, " ") != "b.example 192.0.2.1" || got.TLS.CA != "/ca" {
 		t.Errorf("got %+v, %v", got.TLS, err)

@@ -111,7 +111,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	g.log(ctx, ch)
 	if g.c.tls != nil {
 		certificate, authority := g.c.tls.Expires()
-		ch <- prometheus.MustNewConstMetric(descCertEnd, prometheus.GaugeValue, float64(certificate.Unix()), "certificate")
+		if !certificate.IsZero() {
+			ch <- prometheus.MustNewConstMetric(descCertEnd, prometheus.GaugeValue, float64(certificate.Unix()), "certificate")
+		}
 		ch <- prometheus.MustNewConstMetric(descCertEnd, prometheus.GaugeValue, float64(authority.Unix()), "authority")
 	}
 }

@@ -11,7 +11,6 @@ package server
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -46,6 +45,8 @@ type Options struct {
 	// TLS is what the broker shows to hosts; nil is no TLS, and loopback only. Its
 	// directory is in the data directory unless files are given.
 	TLS *trust.TLSOptions
+	// Cluster is a broker that others run; nil embeds one.
+	Cluster *ClusterOptions
 	// OperatorDir holds the identity keys of the broker's operator and accounts when
 	// its authority is made, on first start; empty is a directory beside it.
 	OperatorDir string
@@ -80,7 +81,7 @@ type collector struct {
 	door     *ingest.Door
 	claims   *broker.Authority
 	tls      *trust.TLS // nil without TLS
-	broker   *natsin.Broker
+	broker   carrier
 	conn     *nats.Conn
 	road     *natsin.Road
 	importer *feed.Importer
@@ -128,6 +129,9 @@ func (o *Options) complete() error {
 	}
 	if err := natsin.CheckLoopback(o.Listen); err != nil {
 		return fmt.Errorf("API: %w", err)
+	}
+	if o.Cluster != nil && o.TLS == nil {
+		return errors.New("broker: one that others run needs TLS")
 	}
 	if o.TLS == nil {
 		if err := natsin.CheckLoopback(o.NATSListen); err != nil {
@@ -202,52 +206,6 @@ func (c *collector) publish(road, transportKey string, receipt []byte) error {
 		return fmt.Errorf("no way to answer on road %q", road)
 	}
 	return c.road.PublishReceipt(transportKey, receipt)
-}
-
-func (c *collector) openRoad(ctx context.Context) error {
-	var err error
-	if err := c.openTLS(); err != nil {
-		return err
-	}
-	if c.claims, err = broker.Open(c.data.path(claimsDir), c.o.OperatorDir, c.o.Now); err != nil {
-		return err
-	}
-	c.broker, err = natsin.StartBroker(ctx, natsin.BrokerOptions{
-		Dir: c.data.path(brokerDir), Listen: c.o.NATSListen, MaxStore: c.o.MaxStream, Log: c.o.Log,
-		Authority: c.claims, TLS: c.listenerTLS(), Guests: c.tls == nil, Denied: c.metrics.denied,
-	})
-	if err != nil {
-		return err
-	}
-	c.claims.OnPush(c.broker.UpdateAccount)
-	if c.conn, err = c.broker.Connect(); err != nil {
-		return err
-	}
-	c.road, err = natsin.Open(ctx, c.conn, c.door, c.o.MaxStream, c.o.Log)
-	return err
-}
-
-func (c *collector) openTLS() error {
-	if c.o.TLS == nil {
-		return nil
-	}
-	o := *c.o.TLS
-	o.Dir, o.Now = c.data.path(tlsDir), c.o.Now
-	var err error
-	if c.tls, err = trust.OpenTLS(o); err != nil {
-		return err
-	}
-	until, authority := c.tls.Expires()
-	c.log.Info("certificate ready", "ca_sha256", c.tls.Pin(), "until", until, "authority_until", authority)
-	return nil
-}
-
-// listenerTLS is nil without TLS.
-func (c *collector) listenerTLS() *tls.Config {
-	if c.tls == nil {
-		return nil
-	}
-	return c.tls.Config()
 }
 
 // serve runs the parts until ctx is done or one fails.

@@ -44,15 +44,16 @@ const (
 	retry = time.Minute
 )
 
-// ErrNoNames says that a certificate was asked for and nobody said for which names.
-var ErrNoNames = errors.New("no name or address for the certificate")
+// ErrGiven says that a certificate was asked for of an authority that is not ours.
+var ErrGiven = errors.New("certificates are from files: only their authority can issue another")
 
 // TLSOptions say what a collector shows to those who connect.
 type TLSOptions struct {
 	// Dir holds the collector's own authority and certificate, made on first use.
 	Dir string
 	// Names are the DNS names and IP addresses hosts connect to. localhost and its
-	// addresses are always there.
+	// addresses are always there. Without any there is the authority alone, for who
+	// listens nowhere.
 	Names []string
 	// Cert, Key and CA are PEM files that are used instead of our own: the
 	// certificate with its chain, its key, and the authority hosts pin.
@@ -68,7 +69,8 @@ type TLS struct {
 	// caKey is nil when files are given.
 	caKey *ecdsa.PrivateKey
 
-	mu   sync.Mutex
+	mu sync.Mutex
+	// cert is nil when there is the authority alone.
 	cert *tls.Certificate
 	// look is when the certificate is to be looked at again; failure is why the
 	// last look did not help.
@@ -80,7 +82,7 @@ type TLS struct {
 func OpenTLS(o TLSOptions) (*TLS, error) {
 	t := &TLS{o: o}
 	var err error
-	if t.given() {
+	if t.Given() {
 		err = t.openGiven()
 	} else {
 		err = t.openOwn()
@@ -91,13 +93,19 @@ func OpenTLS(o TLSOptions) (*TLS, error) {
 	return t, nil
 }
 
-func (t *TLS) given() bool { return t.o.Cert != "" }
+// Given reports whether the certificate is from files, and its authority not ours.
+func (t *TLS) Given() bool { return t.o.Cert != "" }
 
 // Config is for a listener: TLS 1.3 and nothing older.
 func (t *TLS) Config() *tls.Config {
 	return &tls.Config{
-		MinVersion:     tls.VersionTLS13,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return t.certificate(), nil },
+		MinVersion: tls.VersionTLS13,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if c := t.certificate(); c != nil {
+				return c, nil
+			}
+			return nil, errors.New("there is no certificate, only its authority")
+		},
 	}
 }
 
@@ -117,16 +125,20 @@ func (t *TLS) Pin() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Expires is when the certificate and its authority end.
+// Expires is when the certificate and its authority end; zero for a certificate
+// that there is not.
 func (t *TLS) Expires() (certificate, authority time.Time) {
-	return t.certificate().Leaf.NotAfter, t.ca.NotAfter
+	if c := t.certificate(); c != nil {
+		certificate = c.Leaf.NotAfter
+	}
+	return certificate, t.ca.NotAfter
 }
 
 // Err is why the certificate could not be renewed, nil when it needs not be.
 func (t *TLS) Err() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.failure == nil && t.o.Now().After(t.cert.Leaf.NotAfter) {
+	if t.cert != nil && t.failure == nil && t.o.Now().After(t.cert.Leaf.NotAfter) {
 		return errors.New("the TLS certificate has expired")
 	}
 	return t.failure
@@ -138,10 +150,10 @@ func (t *TLS) certificate() *tls.Certificate {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.o.Now()
-	if now.Before(t.look) {
+	if t.cert == nil || now.Before(t.look) {
 		return t.cert
 	}
-	if t.given() {
+	if t.Given() {
 		t.look = now.Add(lookAgain)
 		fresh, err := t.readGiven()
 		if t.failure = err; err == nil {
@@ -166,13 +178,10 @@ func (t *TLS) use(c *tls.Certificate) {
 // openOwn reads or makes an authority of our own, and a certificate of it for
 // the names.
 func (t *TLS) openOwn() error {
-	if len(t.o.Names) == 0 {
-		return ErrNoNames
-	}
 	if err := OpenDir(t.o.Dir); err != nil {
 		return err
 	}
-	if err := t.openCA(); err != nil {
+	if err := t.openCA(); err != nil || len(t.o.Names) == 0 {
 		return err
 	}
 	now := t.o.Now()
@@ -231,27 +240,45 @@ func (t *TLS) newCA() ([]byte, error) {
 	return pemOf(der), err
 }
 
-// issue makes a certificate with a new key, on disk before it is used.
-func (t *TLS) issue(now time.Time) (*tls.Certificate, error) {
-	keyPEM, err := newECKey()
-	if err != nil {
-		return nil, err
+// Issue makes a certificate of the collector's own authority for another server,
+// which may also be a client of its like, and returns it with its chain and key,
+// PEM. ErrGiven when the authority is not ours.
+func (t *TLS) Issue(names []string, life time.Duration) (cert, key []byte, err error) {
+	if t.Given() {
+		return nil, nil, ErrGiven
+	}
+	return t.sign(names, life, t.o.Now(), x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth)
+}
+
+// sign makes a certificate with a new key.
+func (t *TLS) sign(names []string, life time.Duration, now time.Time, use ...x509.ExtKeyUsage) (certPEM, keyPEM []byte, err error) {
+	if keyPEM, err = newECKey(); err != nil {
+		return nil, nil, err
 	}
 	key, err := parseECKey(keyPEM)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	serial, err := newSerial()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	template := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: "patchproof collector"},
-		NotBefore: now.Add(-backdate), NotAfter: earlier(now.Add(certLife), t.ca.NotAfter),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		NotBefore: now.Add(-backdate), NotAfter: earlier(now.Add(life), t.ca.NotAfter),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: use,
 	}
-	template.DNSNames, template.IPAddresses = split(t.o.Names)
+	template.DNSNames, template.IPAddresses = split(names)
 	der, err := x509.CreateCertificate(rand.Reader, template, t.ca, &key.PublicKey, t.caKey)
+	if err != nil {
+		return nil, nil, err
+	}
+	return append(pemOf(der), t.CA()...), keyPEM, nil
+}
+
+// issue makes our own certificate, on disk before it is used.
+func (t *TLS) issue(now time.Time) (*tls.Certificate, error) {
+	certPEM, keyPEM, err := t.sign(t.o.Names, certLife, now, x509.ExtKeyUsageServerAuth)
 	if err != nil {
 		return nil, err
 	}
@@ -259,7 +286,7 @@ func (t *TLS) issue(now time.Time) (*tls.Certificate, error) {
 	if err := ReplacePrivate(filepath.Join(t.o.Dir, serverKeyFile), keyPEM); err != nil {
 		return nil, err
 	}
-	if err := ReplacePrivate(filepath.Join(t.o.Dir, serverFile), append(pemOf(der), t.CA()...)); err != nil {
+	if err := ReplacePrivate(filepath.Join(t.o.Dir, serverFile), certPEM); err != nil {
 		return nil, err
 	}
 	return t.readOwn()

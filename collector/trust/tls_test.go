@@ -220,8 +220,15 @@ func TestGivenFiles(t *testing.T) {
 			t.Errorf("%s: opened", name)
 		}
 	}
-	if _, err := trust.OpenTLS(trust.TLSOptions{Dir: t.TempDir() + "/x", Now: time.Now}); !errors.Is(err, trust.ErrNoNames) {
-		t.Errorf("got %v, want ErrNoNames", err)
+	if _, _, err := c.Issue([]string{"x.example"}, time.Hour); !errors.Is(err, trust.ErrGiven) {
+		t.Errorf("got %v, want ErrGiven", err)
+	}
+	alone := openTLS(t, trust.TLSOptions{Dir: t.TempDir() + "/x"})
+	if until, authority := alone.Expires(); !until.IsZero() || authority.IsZero() || alone.Err() != nil {
+		t.Errorf("an authority alone: until %s and %s, %v", until, authority, alone.Err())
+	}
+	if _, err := dial(t, alone, alone.Trusting()); err == nil {
+		t.Error("an authority alone showed a certificate")
 	}
 	if text := string(c.CA()); !strings.Contains(text, "BEGIN CERTIFICATE") || strings.Contains(text, "PRIVATE") {
 		t.Errorf("CA gives %q", text)

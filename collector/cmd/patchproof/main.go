@@ -139,7 +139,7 @@ func newRootCommand() *cobra.Command {
 		newServeCommand(), newCheckConfigCommand(), newHostCommand(), newKeyCommand(), newFeedCommand(), newFindingCommand(), newAssetCommand(),
 		newVulnCommand(), newSummaryCommand(), newQuarantineCommand(), newGapCommand(), newEvidenceCommand(),
 		newMatchCommand(), newSLACommand(), newPolicyCommand(), newTokenCommand(), newClassifyCommand(), newCoverageCommand(),
-		newApprovalCommand(),
+		newApprovalCommand(), newBrokerCommand(),
 	)
 	root.Args = cobra.ArbitraryArgs // or cobra refuses an unknown command itself, with status 1
 	strictArgs(root)

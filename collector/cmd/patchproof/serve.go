@@ -84,7 +84,7 @@ flags, each over the one before; 'patchproof check-config' tells what would hold
 		}
 		o := server.Options{
 			Version: version, DataDir: c.DataDir, Listen: c.HTTP, NATSListen: c.NATS,
-			TLS: tlsOptions(c), OperatorDir: c.OperatorDir,
+			TLS: tlsOptions(c), Cluster: clusterOptions(c), OperatorDir: c.OperatorDir,
 			MaxStream: c.MaxStreamBytes, Quarantine: c.Quarantine.Limits(),
 			Log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})),
 		}
@@ -99,10 +99,22 @@ flags, each over the one before; 'patchproof check-config' tells what would hold
 
 // tlsOptions are what the broker shows, nil for no TLS.
 func tlsOptions(c config.Config) *trust.TLSOptions {
+	given := trust.TLSOptions{Cert: c.TLS.Cert, Key: c.TLS.Key, CA: c.TLS.CA}
+	if len(c.Broker.URLs) > 0 { // listens nowhere; its authority may have signed the cluster's certificates
+		return &given
+	}
 	if !c.TLS.Wanted(c.NATS) {
 		return nil
 	}
 	return &trust.TLSOptions{Names: c.TLS.ServerNames(c.NATS), Cert: c.TLS.Cert, Key: c.TLS.Key, CA: c.TLS.CA}
+}
+
+// clusterOptions are how the broker is reached, nil for the embedded one.
+func clusterOptions(c config.Config) *server.ClusterOptions {
+	if len(c.Broker.URLs) == 0 {
+		return nil
+	}
+	return &server.ClusterOptions{URLs: c.Broker.URLs, CA: c.Broker.CA, Replicas: c.Broker.Replicas}
 }
 
 func newCheckConfigCommand() *cobra.Command {
@@ -121,6 +133,10 @@ print what would hold. A configuration file is YAML:
     cert: ""                     # PEM files: certificate, key, authority
     key: ""
     ca: ""
+  broker:                        # a NATS cluster instead of the embedded broker
+    urls: []                     # tls://HOST:PORT of its nodes
+    ca: ""                       # authority of its certificates, when not our own
+    replicas: 1                  # nodes on which a waiting report lies
   operator_dir: ""               # identity keys of the broker; default in data_dir
   max_stream_bytes: 4294967296   # reports that wait on disk
   log_level: info                # debug, info, warn, error
@@ -131,7 +147,7 @@ print what would hold. A configuration file is YAML:
     bytes_total: 2147483648
 
 Environment: PATCHPROOF_DATA, _HTTP, _NATS, _TLS_NAMES, _TLS_CERT, _TLS_KEY, _TLS_CA,
-_OPERATOR_DIR, _MAX_STREAM_BYTES, _LOG_LEVEL.`,
+_BROKER_URLS, _BROKER_CA, _BROKER_REPLICAS, _OPERATOR_DIR, _MAX_STREAM_BYTES, _LOG_LEVEL.`,
 		Args: cobra.NoArgs,
 	}
 	s.add(cmd)
@@ -162,6 +178,7 @@ type configView struct {
 	HTTP           string         `json:"http"`
 	NATS           string         `json:"nats"`
 	TLS            *tlsView       `json:"tls,omitempty"`
+	Broker         *brokerView    `json:"broker,omitempty"`
 	OperatorDir    string         `json:"operator_dir,omitempty"`
 	MaxStreamBytes int64          `json:"max_stream_bytes"`
 	LogLevel       string         `json:"log_level"`
@@ -174,6 +191,13 @@ type tlsView struct {
 	Cert  string   `json:"cert,omitempty"`
 	Key   string   `json:"key,omitempty"`
 	CA    string   `json:"ca,omitempty"`
+}
+
+// brokerView is there when the broker is not embedded.
+type brokerView struct {
+	URLs     []string `json:"urls"`
+	CA       string   `json:"ca,omitempty"`
+	Replicas int      `json:"replicas"`
 }
 
 type quarantineView struct {
@@ -191,12 +215,15 @@ func shownConfig(c config.Config) configView {
 	if t := tlsOptions(c); t != nil {
 		v.TLS = &tlsView{Names: t.Names, Cert: t.Cert, Key: t.Key, CA: t.CA}
 	}
+	if b := clusterOptions(c); b != nil {
+		v.Broker = &brokerView{URLs: b.URLs, CA: b.CA, Replicas: cmp.Or(b.Replicas, 1)}
+	}
 	return v
 }
 
 func (v configView) rows() [][2]string {
 	n := func(i int64) string { return fmt.Sprint(i) }
-	t := cmp.Or(v.TLS, &tlsView{})
+	t, b := cmp.Or(v.TLS, &tlsView{}), cmp.Or(v.Broker, &brokerView{})
 	return [][2]string{
 		{"data_dir", v.DataDir},
 		{"http", v.HTTP},
@@ -204,6 +231,7 @@ func (v configView) rows() [][2]string {
 		{"tls", map[bool]string{true: "yes", false: "no, loopback only"}[v.TLS != nil]},
 		{"tls.names", strings.Join(t.Names, ", ")},
 		{"tls.cert", t.Cert},
+		{"broker", cmp.Or(strings.Join(b.URLs, ", "), "embedded")},
 		{"operator_dir", v.OperatorDir},
 		{"max_stream_bytes", n(v.MaxStreamBytes)},
 		{"log_level", v.LogLevel},

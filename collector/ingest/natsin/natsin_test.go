@@ -78,7 +78,7 @@ func (r *road) start(t *testing.T) {
 	t.Helper()
 	var err error
 	nc := natstest.Conn(t, r.broker)
-	if r.road, err = natsin.Open(t.Context(), nc, r, 0, slog.New(slog.DiscardHandler)); err != nil {
+	if r.road, err = natsin.Open(t.Context(), nc, r, natsin.StreamOptions{}, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // outlives the test's own context
@@ -301,7 +301,7 @@ func (r *road) came(t *testing.T) uint64 {
 func TestStreamNeverDropsWhatWaits(t *testing.T) {
 	broker := natstest.Broker(t)
 	nc := natstest.Conn(t, broker)
-	if _, err := natsin.Open(t.Context(), nc, nil, 1<<20, slog.New(slog.DiscardHandler)); err != nil {
+	if _, err := natsin.Open(t.Context(), nc, nil, natsin.StreamOptions{MaxBytes: 1 << 20}, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	js, err := jetstream.New(nc)

@@ -1,6 +1,7 @@
 package natsin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,16 +56,23 @@ type Road struct {
 	retries atomic.Int64
 }
 
+// StreamOptions say how much waits, and on how many nodes.
+type StreamOptions struct {
+	// MaxBytes bounds the stream; 0 is DefaultMaxStore.
+	MaxBytes int64
+	// Replicas is on how many nodes each message lies; 0 is one.
+	Replicas int
+}
+
 // Open prepares the stream and its consumer over the collector's connection.
-func Open(ctx context.Context, nc *nats.Conn, door Door, maxBytes int64, log *slog.Logger) (*Road, error) {
+func Open(ctx context.Context, nc *nats.Conn, door Door, o StreamOptions, log *slog.Logger) (*Road, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, fmt.Errorf("open NATS road: %w", err)
 	}
-	if maxBytes == 0 {
-		maxBytes = DefaultMaxStore
-	}
-	stream, consumer, err := openStream(ctx, js, maxBytes)
+	stream, consumer, err := openStream(ctx, js, StreamOptions{
+		MaxBytes: cmp.Or(o.MaxBytes, DefaultMaxStore), Replicas: cmp.Or(o.Replicas, 1),
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open NATS road: %w", err)
 	}

@@ -2,9 +2,11 @@ package natsin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/patchproof/patchproof/collector/broker"
@@ -34,7 +36,7 @@ const (
 
 // streamConfig is the stream of reports: files, each message until it is
 // acknowledged, none dropped for age or for room.
-func streamConfig(maxBytes int64) jetstream.StreamConfig {
+func streamConfig(o StreamOptions) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:                 schema.StreamReports,
 		Description:          "host reports on their way to the door",
@@ -44,13 +46,13 @@ func streamConfig(maxBytes int64) jetstream.StreamConfig {
 		Discard:              jetstream.DiscardNew,
 		DiscardNewPerSubject: true,
 		MaxMsgsPerSubject:    perHost,
-		MaxBytes:             maxBytes,
+		MaxBytes:             o.MaxBytes,
 		MaxMsgSize:           broker.MaxMessage,
 		MaxAge:               0,
 		Duplicates:           dedupWindow,
 		DenyDelete:           true,
 		DenyPurge:            true,
-		Replicas:             1,
+		Replicas:             o.Replicas,
 	}
 }
 
@@ -63,9 +65,19 @@ var consumerConfig = jetstream.ConsumerConfig{
 	DeliverPolicy: jetstream.DeliverAllPolicy,
 }
 
-// openStream creates or updates the stream and its one consumer.
-func openStream(ctx context.Context, js jetstream.JetStream, maxBytes int64) (jetstream.Stream, jetstream.Consumer, error) {
-	stream, err := js.CreateOrUpdateStream(ctx, streamConfig(maxBytes))
+// openStream creates or updates the stream and its one consumer. A cluster that has
+// just started needs a while to agree on who leads it.
+func openStream(ctx context.Context, js jetstream.JetStream, o StreamOptions) (jetstream.Stream, jetstream.Consumer, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	stream, err := createStream(ctx, js, o)
+	for err != nil && notYet(err) && ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(startPause):
+		}
+		stream, err = createStream(ctx, js, o)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("open stream %s: %w", schema.StreamReports, err)
 	}
@@ -74,4 +86,23 @@ func openStream(ctx context.Context, js jetstream.JetStream, maxBytes int64) (je
 		return nil, nil, fmt.Errorf("open consumer %s: %w", consumerName, err)
 	}
 	return stream, consumer, nil
+}
+
+// startPause is the wait before a cluster is asked again.
+const startPause = 500 * time.Millisecond
+
+// createStream bounds one attempt: a cluster without a leader does not answer.
+func createStream(ctx context.Context, js jetstream.JetStream, o StreamOptions) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*startPause)
+	defer cancel()
+	return js.CreateOrUpdateStream(ctx, streamConfig(o))
+}
+
+// notYet reports whether a cluster may still come to say something else.
+func notYet(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse) {
+		return true
+	}
+	said, ok := errors.AsType[jetstream.JetStreamError](err)
+	return ok && said.APIError() != nil && said.APIError().Code == 503 // no leader, or too few nodes
 }
