@@ -1,6 +1,7 @@
 package natsin
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -28,6 +29,15 @@ const (
 	healthEvery = 5 * time.Second
 )
 
+// reservedFiles are descriptors that connections leave to the database, the stream
+// and the API: who can reach the port must not be able to take them.
+const reservedFiles = 1024
+
+// maxConnections is how many connections the process can afford.
+func maxConnections() int {
+	return min(max(openFiles()-reservedFiles, 64), server.DEFAULT_MAX_CONNECTIONS)
+}
+
 // ErrNotLoopback says that somebody was asked to listen without TLS where others
 // than this machine's users can reach it.
 var ErrNotLoopback = errors.New("without TLS only loopback addresses are allowed")
@@ -53,6 +63,9 @@ type BrokerOptions struct {
 	Guests bool
 	// MaxStore bounds the bytes on disk; 0 is DefaultMaxStore.
 	MaxStore int64
+	// MaxConnections bounds connections, those not yet let in among them; 0 is what
+	// the process may hold open but for reservedFiles.
+	MaxConnections int
 	// Denied is told of everything a connection was refused. May be nil.
 	Denied func(Denial)
 	Log    *slog.Logger
@@ -157,6 +170,7 @@ func serverOptions(o BrokerOptions) (*server.Options, error) {
 	// its receipts is cut off beyond this.
 	opts.MaxPending = 4 * broker.MaxMessage
 	opts.MaxSubs = 64
+	opts.MaxConn = cmp.Or(o.MaxConnections, maxConnections())
 	opts.DontListen = true
 	opts.AuthTimeout, opts.TLSTimeout = helloTimeout.Seconds(), helloTimeout.Seconds()
 	if o.TLS != nil {

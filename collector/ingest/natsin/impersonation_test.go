@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -328,5 +330,32 @@ func TestDenialsNameWhoWasDenied(t *testing.T) {
 	})
 	if n := seen.of(framed); len(n) > 0 {
 		t.Errorf("the one that was framed: %v", n)
+	}
+}
+
+// Who can reach the port cannot take all that the process may hold open.
+func TestConnectionsAreBounded(t *testing.T) {
+	seen := new(denials)
+	b := natstest.Start(t, natsin.BrokerOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0", MaxConnections: 8, Denied: seen.add})
+	own := natstest.Conn(t, b)
+	for range 12 {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(b.URL(), "nats://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+	}
+	h := natstest.NewHost(t, 1)
+	if nc, err := nats.Connect(b.URL(), h.Claims(t, b)); err == nil {
+		nc.Close()
+		t.Error("one over the limit is let in")
+	}
+	eventually(t, "a denial", func() bool {
+		seen.mu.Lock()
+		defer seen.mu.Unlock()
+		return slices.ContainsFunc(seen.list, func(d natsin.Denial) bool { return d.Kind == natsin.DeniedLimit })
+	})
+	if err := own.FlushTimeout(5 * time.Second); err != nil {
+		t.Errorf("the collector's own connection: %v", err)
 	}
 }
