@@ -396,17 +396,56 @@ func (a *Assessor) matchState(ctx context.Context, r store.Report) (step, error)
 	if err != nil {
 		return step{}, err
 	}
+	stale, unlooked, err := a.stale(ctx, r)
+	if err != nil {
+		return step{}, err
+	}
 	res := ix.index.Match(inventory.State{
 		Release: r.Release, Kernel: r.Kernel,
-		Set: inventory.Set{Digest: r.SetDigest, Packages: set},
+		Set:   inventory.Set{Digest: r.SetDigest, Packages: set},
+		Stale: stale,
 	})
 	// A feed covers its release even when all it says there was withdrawn.
 	res.Covered = ix.covered
 	return step{
-		report: r, packages: set, result: res, advisories: ix.all,
+		report: r, packages: set, result: res, advisories: ix.all, unlooked: unlooked,
 		said: gather(res.Matches), installed: versionsOf(set),
 	}, nil
 }
+
+// stale returns the stale code that a report lists. Without the list, unlooked
+// is the reason when the agent tried and could not look.
+func (a *Assessor) stale(ctx context.Context, r store.Report) (stale []schema.Stale, unlooked string, err error) {
+	if r.StaleDigest == "" {
+		full, err := a.store.Report(ctx, r.ID)
+		if err != nil {
+			return nil, "", fmt.Errorf("load report %s: %w", r.ID, err)
+		}
+		for _, g := range full.Statement.Gaps {
+			if g.Extractor == extractorProcess {
+				return nil, "nobody knows whether a process still runs the old code: " + g.Detail, nil
+			}
+		}
+		return nil, "", nil
+	}
+	if r.StaleDigest == emptyPart {
+		return nil, "", nil
+	}
+	text, err := a.store.Part(ctx, r.StaleDigest)
+	if err != nil {
+		return nil, "", fmt.Errorf("load stale part %s: %w", r.StaleDigest, err)
+	}
+	if stale, err = schema.DecodeStale(text); err != nil {
+		return nil, "", fmt.Errorf("decode stale part %s: %w", r.StaleDigest, err)
+	}
+	return stale, "", nil
+}
+
+// extractorProcess is how gaps of looking at processes are marked.
+const extractorProcess = "process"
+
+// emptyPart is the digest of a part without lines.
+var emptyPart = schema.PartDigest("")
 
 // indexFor returns the index of a release, rebuilt when its advisories changed.
 func (a *Assessor) indexFor(ctx context.Context, r inventory.Release) (*releaseIndex, error) {

@@ -83,6 +83,9 @@ type statement struct {
 	incomplete bool
 	release    inventory.Release
 	gaps       []schema.Gap
+	patches    []schema.LivePatch
+	// stale is nil when the report has no such part.
+	stale []schema.Stale
 }
 
 func deb(name, source, evr string) schema.Package {
@@ -106,10 +109,18 @@ func (w *world) report(s statement) {
 	part := schema.NewPart(schema.PartPackages, text)
 	r := store.Report{
 		ID: fmt.Sprintf("%064x", s.sequence), Asset: assetID, Key: w.key, Sequence: s.sequence,
-		CollectedAt: w.clock, ReceivedAt: w.clock, Release: s.release, Kernel: inventory.Kernel{Release: s.kernel},
+		CollectedAt: w.clock, ReceivedAt: w.clock, Release: s.release, Kernel: inventory.Kernel{Release: s.kernel, LivePatches: s.patches},
 		SetDigest: part.Digest, Complete: !s.incomplete, Raw: fmt.Appendf(nil, "raw %d", s.sequence), Road: "test",
 		Statement:  schema.Report{Sequence: s.sequence, CollectedAt: w.clock, Parts: []schema.Part{part}, Gaps: s.gaps},
 		PartsTexts: map[string]string{part.Digest: text},
+	}
+	if s.stale != nil {
+		text, err := schema.EncodeStale(s.stale)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		part := schema.NewPart(schema.PartStale, text)
+		r.Statement.Parts, r.PartsTexts[part.Digest] = append(r.Statement.Parts, part), text
 	}
 	if _, err := w.st.AcceptReport(w.t.Context(), r, w.leaf("report")); err != nil {
 		w.t.Fatal(err)

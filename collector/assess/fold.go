@@ -34,7 +34,10 @@ type step struct {
 	until time.Time
 	// again is true of a state that was assessed before: what it shows anew was
 	// learnt now.
-	again      bool
+	again bool
+	// unlooked is why nobody knows what processes of the host run, empty when its
+	// report says, or comes from an agent that never looks.
+	unlooked   string
 	advisories map[advisoryKey]*advisory.Advisory
 }
 
@@ -54,9 +57,16 @@ func versionsOf(packages []schema.Package) func() map[packageKey]string {
 
 // evidenceFor is what one state says of one key.
 type evidenceFor struct {
-	exposed      []*match.Match // affected or pending_reboot
+	exposed      []*match.Match // affected, pending_reboot or pending_restart
+	patched      []patched      // fixed by live patch alone
 	undetermined []*match.Match
 	cleared      []*match.Match // not affected, with words
+}
+
+// patched is a match that a live patch covers, with the proof.
+type patched struct {
+	match *match.Match
+	proof string
 }
 
 // fold carries an asset's findings from state to state.
@@ -124,8 +134,12 @@ func (f *fold) step(s step) {
 		}
 	}
 	for k, cur := range f.findings {
-		if cur.State.Running() && f.matched[k] == nil {
+		switch {
+		case f.matched[k] != nil:
+		case cur.State.Running():
 			f.clear(cur, said[k], s)
+		case cur.End.LivePatch:
+			f.outlive(cur, said[k], s)
 		}
 	}
 	f.before = &s.report
@@ -143,8 +157,12 @@ func gather(ms []match.Match) map[key]*evidenceFor {
 				e = &evidenceFor{}
 				out[k] = e
 			}
+			if proof, ok := m.LivePatched[v]; ok {
+				e.patched = append(e.patched, patched{m, proof})
+				continue
+			}
 			switch m.Verdict {
-			case match.Affected, match.PendingReboot:
+			case match.Affected, match.PendingReboot, match.PendingRestart:
 				e.exposed = append(e.exposed, m)
 			case match.Undetermined:
 				e.undetermined = append(e.undetermined, m)
@@ -164,15 +182,36 @@ func (f *fold) expose(k key, e *evidenceFor, s step) {
 	}
 	cur.Closed, cur.ClosedReport, cur.End = time.Time{}, "", finding.End{}
 	cur.SeenReport, cur.SeenAt, cur.Stale = cur.DetectedReport, cur.Detected, false
-	cur.State, cur.Reason = finding.PendingReboot, e.exposed[0].Reason
-	for _, m := range e.exposed {
-		if m.Verdict == match.Affected {
-			cur.State, cur.Reason = finding.Open, m.Reason
-			break
-		}
-	}
+	cur.State, cur.Reason = stateOf(e.exposed)
 	cur.Packages = comparisons(e.exposed)
 	cur.Available, cur.AvailableKind, cur.AvailableAdvisory = availability(e.exposed)
+}
+
+// stateOf is the state that matches put a finding in, the worst of them, with its
+// reason.
+func stateOf(exposed []*match.Match) (finding.State, string) {
+	for _, s := range []struct {
+		verdict match.Verdict
+		state   finding.State
+	}{
+		{match.Affected, finding.Open}, {match.PendingReboot, finding.PendingReboot}, {match.PendingRestart, finding.PendingRestart},
+	} {
+		for _, m := range exposed {
+			if m.Verdict == s.verdict {
+				return s.state, m.Reason
+			}
+		}
+	}
+	return finding.Open, ""
+}
+
+// outlive ends the hold of a live patch on an episode that it had fixed: what
+// runs now is not affected without it.
+func (f *fold) outlive(cur *finding.Finding, e *evidenceFor, s step) {
+	if e != nil && (len(e.patched) > 0 || len(e.undetermined) > 0) || !s.report.Complete || !s.result.Covered || unjudged(cur, s) {
+		return
+	}
+	cur.End.LivePatch = false
 }
 
 // clear closes a running finding that a state no longer shows, if the state can
@@ -195,11 +234,18 @@ func (f *fold) clear(cur *finding.Finding, e *evidenceFor, s step) {
 		cur.Stale, cur.Reason = true, "undetermined: "+e.undetermined[0].Reason
 		return
 	}
-	rebooted := cur.State == finding.PendingReboot
-	cur.State, cur.Reason, cur.Closed = closing(cur, e, s, f.before)
+	// What a boot or a restart fixed was not fixed by the install.
+	later := cur.State == finding.PendingReboot || cur.State == finding.PendingRestart
+	state, reason, closed := closing(cur, e, s, f.before)
+	patched := e != nil && len(e.patched) > 0
+	if state == finding.Fixed && !patched && f.stillRuns(cur, s) {
+		return
+	}
+	cur.State, cur.Reason, cur.Closed = state, reason, closed
 	cur.Stale, cur.ClosedReport = false, s.report.ID
 	if cur.State == finding.Fixed {
-		claim, kind := claimedFix(cur, s, rebooted)
+		cur.End.LivePatch = patched
+		claim, kind := claimedFix(cur, s, later || cur.End.LivePatch)
 		cur.End.Fix = lifecycle.FixedAt(claim, kind, cur.SeenAt, s.report.ReceivedAt)
 	}
 	f.ends(cur)
@@ -209,10 +255,31 @@ func unjudged(f *finding.Finding, s step) bool {
 	return len(f.Packages) > 0 && s.result.Unjudged(f.Packages[0].Format, f.Component)
 }
 
-// closing says how and when a finding ended: by a change on the host it is
-// fixed, by the publisher's word it is not affected.
+// stillRuns holds open a finding that is fixed on disk while processes run older
+// code of it, in a version nobody knows, or while nobody could look.
+func (f *fold) stillRuns(cur *finding.Finding, s step) bool {
+	if s.unlooked != "" {
+		cur.Stale, cur.Reason = true, s.unlooked
+		return true
+	}
+	if len(cur.Packages) == 0 {
+		return false
+	}
+	why, ok := s.result.Stale[match.Component{Format: cur.Packages[0].Format, Name: cur.Component}]
+	if ok {
+		cur.State, cur.Reason, cur.Stale = finding.PendingRestart, why, false
+		cur.SeenReport, cur.SeenAt = s.report.ID, s.report.ReceivedAt
+	}
+	return ok
+}
+
+// closing says how and when a finding ended: by a live patch or a change on the
+// host it is fixed, by the publisher's word it is not affected.
 func closing(cur *finding.Finding, e *evidenceFor, s step, before *store.Report) (finding.State, string, time.Time) {
 	received := s.report.ReceivedAt
+	if e != nil && len(e.patched) > 0 {
+		return finding.Fixed, "fixed by live patch: " + e.patched[0].proof, received
+	}
 	if changes := changesOn(cur, s, before); len(changes) > 0 {
 		return finding.Fixed, strings.Join(changes, "; "), received
 	}
@@ -228,6 +295,9 @@ func closing(cur *finding.Finding, e *evidenceFor, s step, before *store.Report)
 				later(received, *adv.Withdrawn)
 		}
 		revised = later(revised, adv.Modified)
+	}
+	if cur.State == finding.PendingRestart {
+		return finding.Fixed, "no process runs the old code any more", received
 	}
 	if e != nil && len(e.cleared) > 0 {
 		return finding.NotAffected, e.cleared[0].Reason, revised

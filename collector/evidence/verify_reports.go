@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -130,7 +131,7 @@ func rowDiffers(row store.Report, signed *schema.Report) string {
 	check("previous", row.Previous == signed.Previous)
 	check("collected_at", row.CollectedAt.Equal(instant(signed.CollectedAt)))
 	check("release", row.Release == inventory.ReleaseOf(signed.OS.ID, signed.OS.VersionID))
-	check("kernel", row.Kernel == inventory.Kernel{Release: signed.Kernel.Release, Version: signed.Kernel.Version, Machine: signed.Kernel.Machine})
+	check("kernel", reflect.DeepEqual(row.Kernel, inventory.KernelOf(signed.Kernel)))
 	if part, ok := signed.Part(schema.PartPackages); ok {
 		check("set_digest", row.SetDigest == part.Digest)
 	} else {

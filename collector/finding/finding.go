@@ -13,16 +13,19 @@ import (
 // the due instant and the time of asking.
 type State string
 
-// States. The first two are open: the clock runs.
+// States. The first three are open: the clock runs. PendingReboot and
+// PendingRestart are fixed on disk while the old kernel, or a process with the
+// old file, still runs.
 const (
-	Open          State = "open"
-	PendingReboot State = "pending_reboot"
-	Fixed         State = "fixed"
-	NotAffected   State = "not_affected"
+	Open           State = "open"
+	PendingReboot  State = "pending_reboot"
+	PendingRestart State = "pending_restart"
+	Fixed          State = "fixed"
+	NotAffected    State = "not_affected"
 )
 
 // Running reports whether the clock of a finding in this state runs.
-func (s State) Running() bool { return s == Open || s == PendingReboot }
+func (s State) Running() bool { return s == Open || s == PendingReboot || s == PendingRestart }
 
 // Severity is the level that chooses a row of the standard's tables.
 type Severity string

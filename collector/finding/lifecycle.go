@@ -37,6 +37,9 @@ type End struct {
 	TargetMissed bool      `json:"target_missed,omitempty"`
 	FinalAt      time.Time `json:"final_at"`
 	Final        bool      `json:"final,omitempty"`
+	// LivePatch: a live patch alone fixes it. It stays provisional, since a boot
+	// into the unpatched kernel brings it back as the same episode, whenever that is.
+	LivePatch bool `json:"live_patch,omitempty"`
 }
 
 // Cause says why a deadline moved, or why one is held.

@@ -332,7 +332,7 @@ func (p *passage) row() store.Report {
 		ID: p.opened.ID, Asset: p.asset.ID, Key: p.key, Sequence: r.Sequence, Previous: r.Previous,
 		CollectedAt: r.CollectedAt, ReceivedAt: p.at,
 		Release:   inventory.ReleaseOf(r.OS.ID, r.OS.VersionID),
-		Kernel:    inventory.Kernel{Release: r.Kernel.Release, Version: r.Kernel.Version, Machine: r.Kernel.Machine},
+		Kernel:    inventory.KernelOf(r.Kernel),
 		SetDigest: set, Complete: complete(r),
 		Statement: statement, Raw: p.Raw, LeafIndex: -1, Road: p.Road, PartsTexts: texts,
 	}

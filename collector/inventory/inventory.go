@@ -33,6 +33,13 @@ type Kernel struct {
 	Release string `json:"release,omitempty"`
 	Version string `json:"version,omitempty"`
 	Machine string `json:"machine,omitempty"`
+	// LivePatches are those of the running kernel, in force or not.
+	LivePatches []schema.LivePatch `json:"live_patches,omitempty"`
+}
+
+// KernelOf returns what a report says of the kernel that runs.
+func KernelOf(k schema.Kernel) Kernel {
+	return Kernel{Release: k.Release, Version: k.Version, Machine: k.Machine, LivePatches: k.LivePatches}
 }
 
 // State is one statement about an asset, as far as matching needs it.
@@ -40,8 +47,6 @@ type State struct {
 	Release Release
 	Kernel  Kernel
 	Set     Set
-	// LivePatches are those of the running kernel, in force or not.
-	LivePatches []schema.LivePatch
 	// Stale is the code that processes still run though it is no longer on disk.
 	Stale []schema.Stale
 }

@@ -28,7 +28,7 @@ func End(f *finding.Finding, window time.Duration, now time.Time) finding.End {
 	}
 	e := f.End
 	e.FinalAt = f.Closed.Add(window)
-	e.Final = !now.Before(e.FinalAt)
+	e.Final = !now.Before(e.FinalAt) && !e.LivePatch
 	e.OnTimeClaimed = false
 	target := f.Verdict.TargetAt
 	e.TargetMissed = !target.IsZero() && !ended(f).Before(target)
@@ -59,7 +59,8 @@ func ended(f *finding.Finding) time.Time {
 }
 
 // SameEpisode reports whether a finding that ended comes back as the same
-// episode: within the window, while its outcome is provisional.
+// episode: within the window, while its outcome is provisional, or at any time
+// when nothing but a live patch had fixed it.
 func SameEpisode(f *finding.Finding, back time.Time, window time.Duration) bool {
-	return !f.End.Final && back.Before(f.Closed.Add(window))
+	return !f.End.Final && (f.End.LivePatch || back.Before(f.Closed.Add(window)))
 }

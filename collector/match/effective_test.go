@@ -53,11 +53,10 @@ func liveAdvisories() []advisory.Advisory {
 func liveHost(patchVersion string, patches ...schema.LivePatch) inventory.State {
 	s := inventory.State{
 		Release: amazon,
-		Kernel:  inventory.Kernel{Release: "6.1.12-19.43.amzn2023.x86_64", Machine: "x86_64"},
+		Kernel:  inventory.Kernel{Release: "6.1.12-19.43.amzn2023.x86_64", Machine: "x86_64", LivePatches: patches},
 		Set: inventory.Set{Packages: []schema.Package{
 			rpmOf("kernel", "6.1.12", "19.43.amzn2023", "kernel"),
 		}},
-		LivePatches: patches,
 	}
 	if patchVersion != "" {
 		s.Set.Packages = append(s.Set.Packages, rpmOf("kernel-livepatch-6.1.12-19.43", "1.0", patchVersion, "kernel-livepatch-6.1.12-19.43"))
@@ -193,9 +192,11 @@ func TestCanonicalLivePatchIsToldByItsModule(t *testing.T) {
 		"x_lkp_Ubuntu_5_15_0_100_110_generic_104":  "affected",
 	} {
 		got := told(match.NewIndex(ubuntu, advs).Match(inventory.State{
-			Release: ubuntu, Kernel: inventory.Kernel{Release: "5.15.0-100-generic", Version: "#110-Ubuntu SMP", Machine: "x86_64"},
-			Set:         inventory.Set{Packages: []schema.Package{kernel}},
-			LivePatches: []schema.LivePatch{{Provider: schema.ProviderCanonical, Name: module, Loaded: true, Enabled: true}},
+			Release: ubuntu, Set: inventory.Set{Packages: []schema.Package{kernel}},
+			Kernel: inventory.Kernel{
+				Release: "5.15.0-100-generic", Version: "#110-Ubuntu SMP", Machine: "x86_64",
+				LivePatches: []schema.LivePatch{{Provider: schema.ProviderCanonical, Name: module, Loaded: true, Enabled: true}},
+			},
 		}))
 		if diff := cmp.Diff(map[string]string{"CVE-2024-1086": want, "CVE-2024-0001": "affected"}, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", module, diff)

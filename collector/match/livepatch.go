@@ -92,8 +92,8 @@ func (ix *Index) cover(k *kernels, s inventory.State) cover {
 	}
 	rows := ix.live.of(s.Kernel.Release)
 	covered := coverByPackage(&c, rows, s)
-	for i := range s.LivePatches {
-		p := &s.LivePatches[i]
+	for i := range s.Kernel.LivePatches {
+		p := &s.Kernel.LivePatches[i]
 		if !p.InForce() {
 			continue
 		}
@@ -112,7 +112,7 @@ func (ix *Index) cover(k *kernels, s inventory.State) cover {
 // the advisories they do.
 func coverByPackage(c *cover, rows []row, s inventory.State) map[*advisory.Advisory]bool {
 	done := map[*advisory.Advisory]bool{}
-	if len(rows) == 0 || len(s.LivePatches) == 0 {
+	if len(rows) == 0 || len(s.Kernel.LivePatches) == 0 {
 		return done
 	}
 	for i := range s.Set.Packages {
@@ -120,7 +120,7 @@ func coverByPackage(c *cover, rows []row, s inventory.State) map[*advisory.Advis
 		if kernelOf(p.Name) == "" || baseline(p.EVR()) {
 			continue
 		}
-		patch := inForceOf(p, s.LivePatches)
+		patch := inForceOf(p, s.Kernel.LivePatches)
 		if patch == nil {
 			continue
 		}

@@ -80,7 +80,7 @@ func words[T ~string](all ...T) []string {
 var Fields = []Field{
 	{Name: "severity", Kind: KindWords, Doc: "only these severities", Words: words(finding.Critical, finding.High, finding.Medium, finding.Low), of: func(f *Filter) any { return &f.Severity }},
 	{Name: "priority", Kind: KindWords, Doc: "only these priorities", Words: []string{"P0", "P1", "P2", "P3", "P4"}, of: func(f *Filter) any { return &f.Priority }},
-	{Name: "state", Kind: KindWords, Doc: "only these states", Words: words(finding.Open, finding.PendingReboot, finding.Fixed, finding.NotAffected), of: func(f *Filter) any { return &f.State }},
+	{Name: "state", Kind: KindWords, Doc: "only these states", Words: words(finding.Open, finding.PendingReboot, finding.PendingRestart, finding.Fixed, finding.NotAffected), of: func(f *Filter) any { return &f.State }},
 	{Name: "cycle", Kind: KindWords, Doc: "only these cycles", Words: []string{"zero_day", "out_of_cycle", "in_cycle"}, of: func(f *Filter) any { return &f.Cycle }},
 	{Name: "outcome", Kind: KindWords, Doc: "only those counted as one of these", Words: words(finding.Outcomes...), of: func(f *Filter) any { return &f.Outcome }},
 	{Name: "flag", Kind: KindWords, Doc: "only with all of these flags", Words: words(finding.Flags...), of: func(f *Filter) any { return &f.Flag }},
@@ -293,6 +293,7 @@ var Views = []View{
 	{Name: "crown-jewels", Doc: "running on the trading engine, wallets and signing", Filters: map[string]string{"crown_jewel": "true", "open": "true"}},
 	{Name: "cold-wallets", Doc: "running on cold wallet hosts", Filters: map[string]string{"cold_wallet": "true", "open": "true"}},
 	{Name: "pending-reboot", Doc: "fixed on disk, the old kernel runs", Filters: map[string]string{"state": "pending_reboot"}},
+	{Name: "pending-restart", Doc: "fixed on disk, processes run the old code", Filters: map[string]string{"state": "pending_restart"}},
 	{Name: "awaiting-fix", Doc: "no fix yet, so no date", Filters: map[string]string{"awaiting_fix": "true"}},
 	{Name: "unowned", Doc: "running on assets nobody owns", Filters: map[string]string{"unowned": "true", "open": "true"}},
 	{Name: "arrivals", Doc: "running, and out of time when first seen", Filters: map[string]string{"flag": "arrival", "open": "true"}},

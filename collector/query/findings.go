@@ -421,6 +421,9 @@ func story(f *finding.Finding, r Finding) []string {
 	if f.State == finding.PendingReboot {
 		out = append(out, "The fix is on disk; the running kernel is the old one. Reboot to clear it: "+f.Reason+".")
 	}
+	if f.State == finding.PendingRestart {
+		out = append(out, "The fix is on disk; processes still run the old code. Restart them to clear it: "+f.Reason+".")
+	}
 	if r.Arrival {
 		out = append(out, "Its window had already closed when it was first seen (arrival).")
 	}

@@ -62,6 +62,7 @@ type FindingCounts struct {
 	RetiredInTime  int `json:"retired_in_time" doc:"Their asset was retired; never counted as fixed."`
 	RetiredOverdue int `json:"retired_overdue"`
 	PendingReboot  int `json:"pending_reboot" doc:"Of the running: fixed on disk, old kernel runs."`
+	PendingRestart int `json:"pending_restart" doc:"Of the running: fixed on disk, processes run the old code."`
 	Arrival        int `json:"arrival" doc:"Of the running: window had closed at first sight."`
 	KEV            int `json:"kev" doc:"Of the running: known exploited."`
 	// Provisional are those of the closed whose outcome can still change.
@@ -213,8 +214,11 @@ func (c *FindingCounts) add(n store.FindingCount) {
 	} else {
 		c.Provisional += n.Total - n.Final
 	}
-	if finding.State(n.State) == finding.PendingReboot {
+	switch finding.State(n.State) {
+	case finding.PendingReboot:
 		c.PendingReboot += n.Total
+	case finding.PendingRestart:
+		c.PendingRestart += n.Total
 	}
 	c.Flags.Arrival += n.Arrival
 	c.Flags.Regression += n.Regression

@@ -85,15 +85,17 @@ type Report struct {
 	CollectedAt time.Time
 	ReceivedAt  time.Time
 
-	Release    inventory.Release
-	Kernel     inventory.Kernel
-	SetDigest  string
-	Complete   bool // the package extractor left no gap
-	Statement  schema.Report
-	Raw        []byte // the envelope as received
-	LeafIndex  int64
-	Road       string
-	PartsTexts map[string]string // digest -> canonical text of parts that came along
+	Release   inventory.Release
+	Kernel    inventory.Kernel
+	SetDigest string
+	// StaleDigest names the part of stale code, empty when the report has none.
+	StaleDigest string
+	Complete    bool // the package extractor left no gap
+	Statement   schema.Report
+	Raw         []byte // the envelope as received
+	LeafIndex   int64
+	Road        string
+	PartsTexts  map[string]string // digest -> canonical text of parts that came along
 }
 
 // Reports keeps accepted reports and the distinct parts they name.

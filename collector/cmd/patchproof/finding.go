@@ -395,6 +395,8 @@ func stateWord(f *query.Finding) string {
 		return "overdue (arrival)"
 	case f.Overdue && f.State == finding.PendingReboot:
 		return "overdue, reboot"
+	case f.Overdue && f.State == finding.PendingRestart:
+		return "overdue, restart"
 	case f.Overdue:
 		return "overdue"
 	case f.Outcome == finding.Accepted:

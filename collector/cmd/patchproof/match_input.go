@@ -128,10 +128,9 @@ func packagesIn(r *schema.Report) (*[]schema.Package, error) {
 func subjectOf(r *schema.Report, pkgs []schema.Package, stale []schema.Stale) *matchSubject {
 	s := &matchSubject{}
 	state := inventory.State{
-		Release:     inventory.ReleaseOf(r.OS.ID, r.OS.VersionID),
-		Kernel:      inventory.Kernel{Release: r.Kernel.Release, Version: r.Kernel.Version, Machine: r.Kernel.Machine},
-		LivePatches: r.Kernel.LivePatches,
-		Stale:       stale,
+		Release: inventory.ReleaseOf(r.OS.ID, r.OS.VersionID),
+		Kernel:  inventory.KernelOf(r.Kernel),
+		Stale:   stale,
 	}
 	for _, p := range pkgs {
 		if p.Name == "" || p.Version == "" || p.Format == "" {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/patchproof/patchproof/collector/inventory"
 	"github.com/patchproof/patchproof/collector/store"
+	"github.com/patchproof/patchproof/schema"
 )
 
 // stateRow is a report without what makes it heavy.
@@ -211,13 +212,34 @@ func (s *Store) States(ctx context.Context, asset string, after uint64) ([]store
 	if err != nil {
 		return nil, fmt.Errorf("read states of %s: %w", asset, err)
 	}
+	stale, err := s.staleParts(ctx, asset, after)
+	if err != nil {
+		return nil, err
+	}
 	states := make([]store.Report, len(rows))
 	for i, r := range rows {
 		if states[i], err = r.state(); err != nil {
 			return nil, err
 		}
+		states[i].StaleDigest = stale[r.ID]
 	}
 	return states, nil
+}
+
+// staleParts returns the digest of the part of stale code of each of an asset's
+// reports that has one.
+func (s *Store) staleParts(ctx context.Context, asset string, after uint64) (map[string]string, error) {
+	var rows []reportPartRow
+	err := s.reader.NewRaw(`SELECT p.report, p.name, p.digest FROM report AS r JOIN report_part AS p ON p.report = r.id AND p.name = ?
+		WHERE r.asset = ? AND r.sequence > ?`, schema.PartStale, asset, int64(min(after, math.MaxInt64))).Scan(ctx, &rows)
+	if err != nil {
+		return nil, fmt.Errorf("read stale parts of %s: %w", asset, err)
+	}
+	digests := make(map[string]string, len(rows))
+	for _, r := range rows {
+		digests[r.Report] = r.Digest
+	}
+	return digests, nil
 }
 
 // EachReport calls f for every report in leaf order, with its raw envelope.

@@ -321,7 +321,7 @@ FROM (
         json_extract(body, '$.state') AS state,
         json_extract(body, '$.severity') AS severity,
         json_extract(body, '$.kev') AS kev,
-        CASE WHEN json_extract(body, '$.state') IN ('open', 'pending_reboot') THEN 0 ELSE 1 END AS order_running,
+        CASE WHEN json_extract(body, '$.state') IN ('open', 'pending_reboot', 'pending_restart') THEN 0 ELSE 1 END AS order_running,
         COALESCE(unixepoch(substr(json_extract(body, '$.verdict.due_at'), 1, 19)) * 1000000
             + CAST(substr(rtrim(substr(json_extract(body, '$.verdict.due_at'), 21), 'Z') || '000000', 1, 6) AS INTEGER), 9223372036854775807) AS order_due,
         CASE WHEN json_extract(body, '$.verdict.priority') GLOB 'P[0-9]'
