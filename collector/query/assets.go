@@ -83,6 +83,7 @@ type AssetList struct {
 type AssetDetail struct {
 	Meta
 	Asset        Asset                  `json:"asset"`
+	Running      *Running               `json:"running,omitempty" doc:"What really runs; absent before the first report."`
 	Findings     []Finding              `json:"findings" doc:"Running findings, most urgent first."`
 	Undetermined []finding.Undetermined `json:"undetermined"`
 }
@@ -136,6 +137,9 @@ func (s *Service) Asset(ctx context.Context, idOrName string) (AssetDetail, erro
 		return out, err
 	}
 	out.Asset.Open = open
+	if out.Running, err = s.running(ctx, &a); err != nil {
+		return out, err
+	}
 	out.Meta, err = s.meta(ctx, at, len(out.Findings))
 	return out, err
 }

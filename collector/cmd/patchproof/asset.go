@@ -98,6 +98,7 @@ func printAsset(w io.Writer, d *query.AssetDetail) {
 	say("asset", "%s (%s)", a.Name, a.ID)
 	say("host", "%s, %s, %s", dash(a.Hostname), dash(a.OS), dash(a.Arch))
 	say("kernel", "%s running", dash(a.Kernel))
+	sayRunning(say, d.Running)
 	say("packages", "%d, inventory %s", a.Packages, completeWord(a.Complete))
 	say("covered", "%s (%s)", coveredWord(a), dash(a.Release))
 	at := a.Attributes

@@ -177,7 +177,8 @@ func printSummary(w io.Writer, s *query.Summary) {
 		fmt.Fprintf(w, "          %s not trusted yet: patchproof host list\n", plural(a.PendingKeys, "key"))
 	}
 	fmt.Fprintf(w, "Findings  %d running: %d overdue, %d within time, %d awaiting a fix\n", f.Running, f.Overdue, f.Within, f.AwaitingFix)
-	fmt.Fprintf(w, "          of these %d wait for a reboot, %d for a restart; %d were overdue on arrival, %d KEV\n", f.PendingReboot, f.PendingRestart, f.Arrival, f.KEV)
+	fmt.Fprintf(w, "          of these %d wait for a reboot, %d for a restart,\n", f.PendingReboot, f.PendingRestart)
+	fmt.Fprintf(w, "          %d were overdue on arrival, %d KEV\n", f.Arrival, f.KEV)
 	fmt.Fprintf(w, "          %d fixed, %d not affected; %s undetermined\n", f.Fixed, f.NotAffected, plural(s.Undetermined, "comparison"))
 	if n := f.RetiredInTime + f.RetiredOverdue; n > 0 {
 		fmt.Fprintf(w, "          %d ended with their asset's retirement, %d of them overdue\n", n, f.RetiredOverdue)
