@@ -90,6 +90,7 @@ func (s *scan) nameOwners(ctx context.Context, stale []schema.Stale) {
 	s.gaps(gaps)
 	rpms, gaps := rpm.Owners(ctx, s.root, s.options.Cache, paths)
 	s.gaps(gaps)
+	past := s.readHistory(stale)
 	for i := range stale {
 		f := &stale[i]
 		if f.Container != "" {
@@ -97,10 +98,64 @@ func (s *scan) nameOwners(ctx context.Context, stale []schema.Stale) {
 		}
 		if o, ok := debs[f.Path]; ok {
 			f.Package, f.Arch = o.Name, s.archOf(o)
+			f.Loaded = past.deb(f)
 		} else if o, ok := rpms[f.Path]; ok {
 			f.Package, f.Arch = o.Name, o.Arch
+			f.Loaded = past.rpm(f)
 		}
 	}
+}
+
+// history is what package managers replaced while stale processes ran.
+type history struct {
+	debs map[dpkg.Owner][]rootfs.Replaced
+	rpms map[rpm.Owner][]rootfs.Replaced
+}
+
+// readHistory reads the logs back to the start of the oldest stale process.
+func (s *scan) readHistory(stale []schema.Stale) history {
+	oldest := int64(0)
+	for i := range stale {
+		if at := stale[i].Started; at > 0 && (oldest == 0 || at < oldest) {
+			oldest = at
+		}
+	}
+	if oldest == 0 {
+		return history{}
+	}
+	debs, gaps := dpkg.History(s.root, time.Local, time.Unix(oldest, 0))
+	s.gaps(gaps)
+	rpms, gaps := rpm.History(s.root, time.Unix(oldest, 0))
+	s.gaps(gaps)
+	return history{debs, rpms}
+}
+
+// deb returns the version a deb had when a process started. The log names the
+// architecture always, dpkg's file lists only where it matters.
+func (h history) deb(f *schema.Stale) string {
+	return versionAt(f.Started, h.debs[dpkg.Owner{Name: f.Package, Arch: f.Arch}], h.debs[dpkg.Owner{Name: f.Package, Arch: "all"}])
+}
+
+// rpm is deb for rpm packages.
+func (h history) rpm(f *schema.Stale) string {
+	return versionAt(f.Started, h.rpms[rpm.Owner{Name: f.Package, Arch: f.Arch}])
+}
+
+// versionAt is the version that the first change after a process's start
+// replaced, empty when no log tells of one.
+func versionAt(started int64, logs ...[]rootfs.Replaced) string {
+	if started == 0 {
+		return ""
+	}
+	var first rootfs.Replaced
+	for _, log := range logs {
+		for _, r := range log {
+			if r.At.Unix() >= started && (first.At.IsZero() || r.At.Before(first.At)) {
+				first = r
+			}
+		}
+	}
+	return first.Old
 }
 
 // archOf returns the architecture of a deb; a file list names it only where
