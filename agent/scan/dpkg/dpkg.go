@@ -130,7 +130,7 @@ type reader struct {
 
 // readStatus reads the status file and says whether it was all readable.
 func (r *reader) readStatus() bool {
-	err := r.readFile(statusFile, false)
+	err := r.readFile(statusFile, database)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false
 	}
@@ -150,7 +150,7 @@ func (r *reader) readUpdates() {
 		}
 		r.found = true
 		p := path.Join(updatesDir, name)
-		if err := r.readFile(p, false); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := r.readFile(p, update); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			r.gap(kindOf(err), p, err.Error())
 		}
 	}
@@ -164,7 +164,7 @@ func (r *reader) readStatusDir() {
 		}
 		r.found = true
 		p := path.Join(statusDir, name)
-		if err := r.readFile(p, true); err != nil {
+		if err := r.readFile(p, image); err != nil {
 			r.gap(kindOf(err), p, err.Error())
 		}
 	}
@@ -181,7 +181,7 @@ func (r *reader) names(dir string) []string {
 	return names
 }
 
-func (r *reader) readFile(name string, single bool) error {
+func (r *reader) readFile(name string, kind fileKind) error {
 	file, err := r.root.Open(name)
 	if err != nil {
 		return err
@@ -194,7 +194,7 @@ func (r *reader) readFile(name string, single bool) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("open %s: not a regular file", name)
 	}
-	p := newParser(file, name, single, r)
+	p := newParser(file, name, kind, r)
 	return p.run()
 }
 

@@ -249,9 +249,9 @@ func TestReadStatusDirCut(t *testing.T) {
 func TestReadUpdates(t *testing.T) {
 	got := dpkg.Read(tree(map[string]string{
 		"status":        good + "Package: gone\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n\n",
-		"updates/0001":  "Package: good\nStatus: install ok unpacked\nArchitecture: all\nVersion: 2\n\n",
-		"updates/0002":  "Package: good\nStatus: install ok installed\nArchitecture: all\nVersion: 2\n\n",
-		"updates/0010":  "Package: gone\nStatus: purge ok not-installed\nArchitecture: all\n\n",
+		"updates/0001":  "Package: good\nStatus: install ok unpacked\nArchitecture: all\nVersion: 2\n",
+		"updates/0002":  "Package: good\nStatus: install ok installed\nArchitecture: all\nVersion: 2\n",
+		"updates/0010":  "Package: gone\nStatus: purge ok not-installed\nArchitecture: all\n",
 		"updates/tmp.i": "Package: never",
 	}))
 	want := []schema.Package{deb(schema.Package{Name: "good", Arch: "all", Version: "2"})}

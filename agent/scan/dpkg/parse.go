@@ -19,11 +19,11 @@ const bufferSize = 32 << 10
 // parser reads stanzas from one file, line by line, keeping only the fields the
 // inventory uses.
 type parser struct {
-	in     *bufio.Reader
-	name   string
-	single bool // a status.d file: one package, no Status field, any ending
-	sink   *reader
-	words  map[string]string // repeated short values, kept once
+	in    *bufio.Reader
+	name  string
+	kind  fileKind
+	sink  *reader
+	words map[string]string // repeated short values, kept once
 
 	line    int
 	read    int
@@ -33,6 +33,18 @@ type parser struct {
 	inUsed  bool // the last field seen is one we use
 	bad     error
 }
+
+// fileKind is how a file's stanzas end.
+type fileKind uint8
+
+const (
+	// database: every stanza ends with an empty line.
+	database fileKind = iota
+	// update: one stanza; dpkg renames the file into place when it is whole.
+	update
+	// image: a status.d file: one package, no Status field, any ending.
+	image
+)
 
 // fields are the values of one stanza; seen tells an empty value from none.
 type fields struct {
@@ -50,9 +62,9 @@ const (
 	seenMultiArch
 )
 
-func newParser(r io.Reader, name string, single bool, sink *reader) *parser {
+func newParser(r io.Reader, name string, kind fileKind, sink *reader) *parser {
 	return &parser{
-		in: bufio.NewReaderSize(r, bufferSize), name: name, single: single, sink: sink,
+		in: bufio.NewReaderSize(r, bufferSize), name: name, kind: kind, sink: sink,
 		words: make(map[string]string, 16),
 	}
 }
@@ -238,7 +250,7 @@ func (p *parser) flush() error {
 	if f.name != "" {
 		p.sink.known[f.name] = struct{}{} // mentioned, even when it cannot be listed
 	}
-	rec, err := f.record(p.single)
+	rec, err := f.record(p.kind == image)
 	if bad != nil {
 		err = bad
 	}
@@ -253,7 +265,10 @@ func (p *parser) flush() error {
 // an empty line, so a status file that stops elsewhere was cut, and with it
 // everything that followed.
 func (p *parser) end(rest []byte) error {
-	if p.single {
+	if p.kind == update && len(rest) == 0 {
+		return p.flush()
+	}
+	if p.kind == image {
 		if len(rest) > 0 {
 			if err := p.take(rest); err != nil {
 				return fmt.Errorf("read %s: %w", p.name, err)
