@@ -4,20 +4,16 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"strings"
 
-	"github.com/patchproof/patchproof/agent/scan/rootfs"
 	"github.com/patchproof/patchproof/schema"
 )
 
 // Owner is the package that brought a file: its name, and its architecture where
 // packages of several may be installed together.
 type Owner struct{ Name, Arch string }
-
-// maxFileList is the most bytes of one package's file list; the longest we know
-// of is near 10 MB.
-const maxFileList = 64 << 20
 
 // Owners finds the packages that own these paths, by dpkg's file lists. A path
 // nobody owns is not in the result. Where /lib leads to /usr/lib, a list may name
@@ -32,7 +28,10 @@ func Owners(root fs.FS, paths []string) (map[string]Owner, []schema.Gap) {
 			}
 		}
 	}
-	o := owners{root: root, wanted: wanted, found: map[string]Owner{}}
+	o := owners{wanted: wanted, left: len(paths), found: map[string]Owner{}, chunk: make([]byte, 64<<10)}
+	for p := range wanted {
+		o.lengths[len(p)%len(o.lengths)] = true
+	}
 	names, err := readNames(root, infoDir, DefaultLimits.Entries)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -40,19 +39,31 @@ func Owners(root fs.FS, paths []string) (map[string]Owner, []schema.Gap) {
 	case err != nil:
 		o.gap(infoDir, err)
 	}
+	dir, err := fs.Sub(root, infoDir)
+	if err != nil {
+		o.gap(infoDir, err)
+		return o.found, o.gaps
+	}
+	if c, ok := dir.(io.Closer); ok {
+		defer func() { _ = c.Close() }()
+	}
 	for _, file := range names {
-		if pkg, ok := strings.CutSuffix(file, ".list"); ok {
-			o.read(pkg, infoDir+"/"+file)
+		if pkg, ok := strings.CutSuffix(file, ".list"); ok && o.left > 0 {
+			o.read(dir, pkg, file)
 		}
 	}
 	return o.found, o.gaps
 }
 
 type owners struct {
-	root   fs.FS
 	wanted map[string]string
-	found  map[string]Owner
-	gaps   []schema.Gap
+	// lengths are those of the wanted paths: most lines are told apart by them.
+	lengths [256]bool
+	// left counts the paths without an owner yet.
+	left  int
+	found map[string]Owner
+	gaps  []schema.Gap
+	chunk []byte
 }
 
 func (o *owners) gap(name string, err error) {
@@ -62,20 +73,57 @@ func (o *owners) gap(name string, err error) {
 }
 
 // read looks for the paths in one package's file list, one path a line.
-func (o *owners) read(pkg, name string) {
-	list, err := rootfs.ReadFile(o.root, name, maxFileList)
-	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) { // removed since the directory was read
-			o.gap(name, err)
+func (o *owners) read(dir fs.FS, pkg, name string) {
+	f, err := dir.Open(name)
+	if err == nil {
+		defer func() { _ = f.Close() }()
+		err = o.lines(f, pkg)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // it may be removed since the directory was read
+		o.gap(infoDir+"/"+name, err)
+	}
+}
+
+// lines reads a file list through a buffer that is used again.
+func (o *owners) lines(f io.Reader, pkg string) error {
+	kept := 0
+	for {
+		if kept == len(o.chunk) {
+			return fmt.Errorf("a path of more than %d bytes", len(o.chunk))
 		}
+		n, err := f.Read(o.chunk[kept:])
+		data := o.chunk[:kept+n]
+		for {
+			i := bytes.IndexByte(data, '\n')
+			if i < 0 {
+				break
+			}
+			o.line(data[:i], pkg)
+			data = data[i+1:]
+		}
+		kept = copy(o.chunk, data)
+		switch {
+		case errors.Is(err, io.EOF):
+			o.line(o.chunk[:kept], pkg)
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+func (o *owners) line(b []byte, pkg string) {
+	if !o.lengths[len(b)%len(o.lengths)] {
 		return
 	}
-	for line := range bytes.Lines(list) {
-		path, ok := o.wanted[string(bytes.TrimSuffix(line, []byte("\n")))]
-		if !ok {
-			continue
-		}
-		pkgName, arch, _ := strings.Cut(pkg, ":")
-		o.found[path] = Owner{Name: pkgName, Arch: arch}
+	path, ok := o.wanted[string(b)]
+	if !ok {
+		return
 	}
+	if _, known := o.found[path]; known {
+		return
+	}
+	name, arch, _ := strings.Cut(pkg, ":")
+	o.found[path] = Owner{Name: name, Arch: arch}
+	o.left--
 }
