@@ -35,7 +35,7 @@ func (s *scan) readLivePatches() {
 func (s *scan) readStale(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, processTime)
 	defer cancel()
-	h := process.Host{Root: s.root, ForeignRoot: foreignRoot}
+	h := process.Host{Proc: process.Live(), Root: s.root, ForeignRoot: foreignRoot}
 	if !s.report.Boot.Time.IsZero() {
 		h.Boot = s.report.Boot.Time.Unix()
 	}

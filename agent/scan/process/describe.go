@@ -18,7 +18,7 @@ const ticks = 100
 // describe tells which process it is: its command, start, unit and container.
 func (r *reader) describe(pid int, dir string) (schema.Stale, error) {
 	s := schema.Stale{PID: pid}
-	stat, err := rootfs.ReadFile(r.host.Root, dir+"/stat", 4096)
+	stat, err := rootfs.ReadFile(r.host.Proc, dir+"/stat", 4096)
 	if err != nil {
 		return s, err
 	}
@@ -29,7 +29,7 @@ func (r *reader) describe(pid int, dir string) (schema.Stale, error) {
 	if r.host.Boot > 0 {
 		s.Started = r.host.Boot + started/ticks
 	}
-	cgroup, err := rootfs.ReadFile(r.host.Root, dir+"/cgroup", 64<<10)
+	cgroup, err := rootfs.ReadFile(r.host.Proc, dir+"/cgroup", 64<<10)
 	if err != nil {
 		return s, err
 	}

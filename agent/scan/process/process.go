@@ -50,8 +50,8 @@ var DefaultLimits = Limits{Processes: 1 << 16, Maps: 32 << 20, Stale: schema.Max
 
 // Host is the system looked at.
 type Host struct {
-	// Root is the running system's root.
-	Root fs.FS
+	// Proc is the running system's proc, see Live, and Root its root.
+	Proc, Root fs.FS
 	// Boot is when it started, in Unix seconds, 0 when not known.
 	Boot int64
 	// ForeignRoot opens the root of a process that has another one than Root;
@@ -114,7 +114,7 @@ func (r *reader) sayDenied(all int) {
 }
 
 func (r *reader) pids() ([]int, error) {
-	entries, err := rootfs.Entries(r.host.Root, "proc", r.limits.Processes)
+	entries, err := rootfs.Entries(r.host.Proc, ".", r.limits.Processes)
 	if errors.Is(err, rootfs.ErrManyEntries) {
 		r.gap(schema.GapTruncated, "proc", err.Error())
 		err = nil
@@ -133,7 +133,7 @@ func (r *reader) pids() ([]int, error) {
 
 // look notes the stale code of one process.
 func (r *reader) look(pid int) {
-	dir := "proc/" + strconv.Itoa(pid)
+	dir := strconv.Itoa(pid)
 	gone, err := r.deletedFiles(dir + "/maps")
 	switch {
 	case errors.Is(err, fs.ErrPermission):
@@ -142,7 +142,7 @@ func (r *reader) look(pid int) {
 	case ended(err):
 		return
 	case err != nil:
-		r.gap(schema.GapUnreadable, dir+"/maps", err.Error())
+		r.gap(schema.GapUnreadable, "proc/"+dir+"/maps", err.Error())
 		return
 	}
 	r.looked++
@@ -171,7 +171,7 @@ func (r *reader) note(pid int, dir string, gone []string) {
 		}
 	}
 	if err != nil {
-		r.gap(schema.GapUnreadable, dir, err.Error())
+		r.gap(schema.GapUnreadable, "proc/"+dir, err.Error())
 	}
 	for _, name := range gone {
 		s := of
@@ -202,7 +202,7 @@ func exists(root fs.FS, name string) bool {
 // deletedFiles lists the files a process runs code of whose name is gone, each
 // once, in the order of the maps.
 func (r *reader) deletedFiles(maps string) ([]string, error) {
-	f, err := r.host.Root.Open(maps)
+	f, err := r.host.Proc.Open(maps)
 	if err != nil {
 		return nil, err
 	}

@@ -1,3 +1,5 @@
+//go:build linux
+
 package process_test
 
 import (
@@ -6,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -32,6 +35,15 @@ func proc(m fstest.MapFS, pid, command, cgroup string, maps ...string) {
 	m["proc/"+pid+"/maps"] = &fstest.MapFile{Data: []byte(strings.Join(append(maps, ""), "\n"))}
 }
 
+// below is the proc of a root, which stays in charge of what may be opened.
+type below struct{ root fs.FS }
+
+func (b below) Open(name string) (fs.File, error) { return b.root.Open(path.Join("proc", name)) }
+
+func host(root fs.FS, boot int64) process.Host {
+	return process.Host{Proc: below{root}, Root: root, Boot: boot}
+}
+
 const (
 	libssl   = "7f2c4a026000-7f2c4a04e000 r-xp 00026000 fe:01 131205                     /usr/lib/x86_64-linux-gnu/libssl.so.3 (deleted)"
 	libsslRO = "7f2c4a000000-7f2c4a026000 r--p 00000000 fe:01 131205                     /usr/lib/x86_64-linux-gnu/libssl.so.3 (deleted)"
@@ -48,7 +60,7 @@ func TestReadNamesWhatIsStale(t *testing.T) {
 	proc(root, "950", "java", "12:pids:/kubepods/burstable/pod1/"+containerID+"\n1:name=systemd:/kubepods/burstable/pod1/"+containerID+"\n", libssl)
 	root["proc/meminfo"] = &fstest.MapFile{}
 
-	stale, gaps, ok := process.Read(t.Context(), process.Host{Root: root, Boot: 1767225600})
+	stale, gaps, ok := process.Read(t.Context(), host(root, 1767225600))
 	slices.SortFunc(stale, func(a, b schema.Stale) int { return a.PID - b.PID })
 	want := []schema.Stale{
 		{
@@ -74,7 +86,7 @@ func TestReadLeavesOutWhatNoPackageBrought(t *testing.T) {
 		at+"/[aio] (deleted)", at+"/tmp/ffiXyz (deleted)", at+"/run/user/0/orc (deleted)", at+"[heap]", at+"[vdso]", at,
 		libsslRO, // data of a library alone is not code that runs
 	)
-	if stale, gaps, ok := process.Read(t.Context(), process.Host{Root: root}); len(stale)+len(gaps) > 0 || !ok {
+	if stale, gaps, ok := process.Read(t.Context(), host(root, 0)); len(stale)+len(gaps) > 0 || !ok {
 		t.Errorf("stale %v, gaps %v, ok %v", stale, gaps, ok)
 	}
 }
@@ -97,15 +109,15 @@ func TestReadSaysWhatItMayNotLookAt(t *testing.T) {
 	for _, pid := range []string{"7", "8", "9"} {
 		proc(root.MapFS, pid, "x", "0::/\n", libssl)
 	}
-	stale, gaps, ok := process.Read(t.Context(), process.Host{Root: root})
+	stale, gaps, ok := process.Read(t.Context(), host(root, 0))
 	if len(stale) != 1 || !ok || len(gaps) != 1 || !strings.HasPrefix(gaps[0].Detail, "2 of 3 processes may not be looked at") {
 		t.Errorf("stale %v, gaps %v, ok %v", stale, gaps, ok)
 	}
 	root.denied = append(root.denied, "proc/7/maps")
-	if _, gaps, ok := process.Read(t.Context(), process.Host{Root: root}); ok || len(gaps) != 1 {
+	if _, gaps, ok := process.Read(t.Context(), host(root, 0)); ok || len(gaps) != 1 {
 		t.Errorf("nothing was looked at: ok %v, gaps %v", ok, gaps)
 	}
-	if _, gaps, ok := process.Read(t.Context(), process.Host{Root: fstest.MapFS{}}); ok || len(gaps) != 1 {
+	if _, gaps, ok := process.Read(t.Context(), host(fstest.MapFS{}, 0)); ok || len(gaps) != 1 {
 		t.Errorf("no proc: ok %v, gaps %v", ok, gaps)
 	}
 }
@@ -115,7 +127,7 @@ func TestReadHoldsItsLimits(t *testing.T) {
 	for i := range 40 {
 		proc(root, strconv.Itoa(i+1), "x", "0::/\n", libssl, app)
 	}
-	host := process.Host{Root: root}
+	host := host(root, 0)
 	l := process.DefaultLimits
 	l.Processes, l.Stale = 30, 50
 	stale, gaps, _ := l.Read(t.Context(), host)
@@ -172,7 +184,7 @@ func TestReadRealProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = root.Close() })
-	stale, _, ok := process.Read(t.Context(), process.Host{Root: root, Boot: 1})
+	stale, _, ok := process.Read(t.Context(), process.Host{Proc: process.Live(), Root: root, Boot: 1})
 	if !ok {
 		t.Fatal("nothing was looked at")
 	}
@@ -213,7 +225,7 @@ func BenchmarkReadHere(b *testing.B) {
 	defer func() { _ = root.Close() }()
 	b.ReportAllocs()
 	for b.Loop() {
-		process.Read(b.Context(), process.Host{Root: root})
+		process.Read(b.Context(), process.Host{Proc: process.Live(), Root: root})
 	}
 }
 
@@ -226,7 +238,7 @@ func FuzzRead(f *testing.F) {
 			"proc/1/stat":   {Data: []byte(stat)},
 			"proc/1/cgroup": {Data: []byte(cgroup)},
 		}
-		stale, gaps, _ := process.Read(t.Context(), process.Host{Root: root, Boot: 1})
+		stale, gaps, _ := process.Read(t.Context(), host(root, 1))
 		if _, err := schema.EncodeStale(stale); err != nil && len(gaps) == 0 {
 			t.Error(fmt.Errorf("cannot be stated: %w", err))
 		}
