@@ -50,6 +50,7 @@ type Store interface {
 	Classifications
 	Approvals
 	Audit
+	Past
 	// View calls f with the store as it stands now: whatever is written meanwhile,
 	// all that f reads is of one moment. f must not write, nor keep what it was given.
 	View(ctx context.Context, f func(Store) error) error
@@ -431,9 +432,6 @@ type FindingQuery struct {
 	DueBefore, DueAfter           finding.Date
 	DetectedBefore, DetectedAfter time.Time
 	ClosedBefore, ClosedAfter     time.Time
-	// AsOfLeaf, when set, asks of the findings as the leaves up to that one have
-	// recorded them.
-	AsOfLeaf *int64
 	// Sort replaces the order of urgency; the id decides what it leaves open.
 	Sort []SortKey
 	// Limit 0 is no limit. After is the id of the last row seen.
@@ -490,7 +488,7 @@ type AssetCount struct {
 // are of those that ever reported.
 type AssetPicture struct {
 	Total, NeverReported, Silent, Uncovered, WithGaps int
-	// Waiting are marked for assessment.
+	// Waiting are marked for assessment; -1 for a past moment, of which it is not kept.
 	Waiting int
 }
 

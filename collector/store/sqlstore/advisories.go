@@ -174,7 +174,8 @@ func (s *Store) AdvisoriesNaming(ctx context.Context, vulnerability string) ([]a
 	if err != nil {
 		return nil, fmt.Errorf("read advisories naming %s: %w", vulnerability, err)
 	}
-	return list, nil
+	// A view of the past also leads to those that named it before, or came to later.
+	return slices.DeleteFunc(list, func(a advisory.Advisory) bool { return !slices.Contains(a.Vulnerabilities, vulnerability) }), nil
 }
 
 func (s *Store) wholeAdvisories(ctx context.Context, where string, args ...any) ([]advisory.Advisory, error) {

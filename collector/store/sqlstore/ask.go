@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -71,7 +70,7 @@ func orderOf(keys []store.SortKey) ([]sortColumn, error) {
 
 // after lets through only what follows a finding in an order.
 func (s *Store) after(ctx context.Context, sel *bun.SelectQuery, q store.FindingQuery, order []sortColumn) (*bun.SelectQuery, error) {
-	last := s.source(q).Where("f.id = ?", q.After)
+	last := s.reader.NewSelect().TableExpr("finding AS f").Where("f.id = ?", q.After)
 	dest := make([]any, len(order))
 	for i, c := range order {
 		last = last.ColumnExpr(c.expr)
@@ -117,19 +116,9 @@ func (s *Store) after(ctx context.Context, sel *bun.SelectQuery, q store.Finding
 	}), nil
 }
 
-// source is where findings are read from: the present, or what the leaves up to
-// one have recorded.
-func (s *Store) source(q store.FindingQuery) *bun.SelectQuery {
-	if q.AsOfLeaf == nil {
-		return s.reader.NewSelect().TableExpr("finding AS f")
-	}
-	return s.reader.NewSelect().TableExpr("finding_state AS f").
-		Where("f.leaf = (SELECT MAX(n.leaf) FROM finding_version AS n WHERE n.id = f.id AND n.leaf <= ?)", *q.AsOfLeaf)
-}
-
 // asked selects the versions of findings that a query lets through.
 func (s *Store) asked(ctx context.Context, q store.FindingQuery) (*bun.SelectQuery, error) {
-	return s.filter(ctx, s.source(q).ColumnExpr("f.id, f.leaf"), q)
+	return s.filter(ctx, s.reader.NewSelect().TableExpr("finding AS f").ColumnExpr("f.id, f.leaf"), q)
 }
 
 // bodies reads versions of findings, in the order they are named: sorting names
@@ -224,7 +213,7 @@ func (s *Store) filter(ctx context.Context, sel *bun.SelectQuery, q store.Findin
 		kind  string
 		names []string
 	}{{"package", q.Package}, {"advisory", q.Advisory}} {
-		if sel, err = s.named(ctx, sel, q, n.kind, n.names); err != nil {
+		if sel, err = s.named(ctx, sel, n.kind, n.names); err != nil {
 			return nil, err
 		}
 	}
@@ -318,7 +307,7 @@ func between(sel *bun.SelectQuery, column string, after, before time.Time) *bun.
 const few = 200
 
 // named lets through findings of packages or advisories.
-func (s *Store) named(ctx context.Context, sel *bun.SelectQuery, q store.FindingQuery, kind string, names []string) (*bun.SelectQuery, error) {
+func (s *Store) named(ctx context.Context, sel *bun.SelectQuery, kind string, names []string) (*bun.SelectQuery, error) {
 	if len(names) == 0 {
 		return sel, nil
 	}
@@ -326,7 +315,7 @@ func (s *Store) named(ctx context.Context, sel *bun.SelectQuery, q store.Finding
 	for i, n := range names {
 		lines[i] = nameLine(kind, n)
 	}
-	if q.AsOfLeaf != nil {
+	if s.position != nil { // names are looked up for the present alone
 		return sel.WhereGroup(" AND ", func(g *bun.SelectQuery) *bun.SelectQuery {
 			for _, l := range lines {
 				g = g.WhereOr("instr(f.names, ?) > 0", "\n"+l+"\n")
@@ -353,8 +342,6 @@ func within(sel *bun.SelectQuery, column string, ids []string) *bun.SelectQuery 
 	return sel.Where(column+" IN (?)", bun.List(ids))
 }
 
-var errNoAttributes = errors.New("what assets were at a moment of the past cannot be asked by attribute")
-
 // ofAssets lets through findings of assets.
 func (s *Store) ofAssets(ctx context.Context, sel *bun.SelectQuery, q store.FindingQuery) (*bun.SelectQuery, error) {
 	if len(q.Asset) > 0 {
@@ -363,9 +350,6 @@ func (s *Store) ofAssets(ctx context.Context, sel *bun.SelectQuery, q store.Find
 	conditions, args := assetConditions(q.AssetQuery)
 	if len(conditions) == 0 {
 		return sel, nil
-	}
-	if q.AsOfLeaf != nil {
-		return nil, errNoAttributes
 	}
 	where := strings.Join(conditions, " AND ")
 	var ids []string

@@ -99,6 +99,9 @@ func (s *Store) SetAttributes(ctx context.Context, id, name string, at store.Att
 		if err := assetThere(ctx, tx, id); err != nil {
 			return err
 		}
+		if n, err = appendLeaf(ctx, tx, leaf); err != nil {
+			return err
+		}
 		text, err := toJSON(at)
 		if err != nil {
 			return err
@@ -112,11 +115,7 @@ func (s *Store) SetAttributes(ctx context.Context, id, name string, at store.Att
 		if err != nil {
 			return err
 		}
-		if err := markAssets(ctx, tx, []string{id}); err != nil {
-			return err
-		}
-		n, err = appendLeaf(ctx, tx, leaf)
-		return err
+		return markAssets(ctx, tx, []string{id})
 	})
 	return n, err
 }

@@ -54,7 +54,7 @@ func (s *Store) FeedRecords(ctx context.Context) ([]store.FeedState, error) {
 	for i, r := range rows {
 		states[i] = r.state()
 		var err error
-		if states[i].Releases, err = s.releases(ctx, "WHERE feed = ?", r.Name); err != nil {
+		if states[i].Releases, err = releases(ctx, s.reader, "WHERE feed = ?", r.Name); err != nil {
 			return nil, fmt.Errorf("read releases of feed %s: %w", r.Name, err)
 		}
 	}

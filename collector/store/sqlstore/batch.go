@@ -86,7 +86,10 @@ func (ap *application) run(ctx context.Context, leaf store.Leaf) (err error) {
 		}
 	}
 	ap.applied.Leaf, err = appendSealed(ctx, ap.tx, leaf, func() (map[string]string, error) { return ap.contents(ctx) })
-	return err
+	if err != nil {
+		return err
+	}
+	return keepFeeds(ctx, ap.tx, ap.batch.Feed.Kind, ap.leaf)
 }
 
 // contents are the digests of what the batch wrote, and of the facts of its kind

@@ -122,16 +122,13 @@ func (s *Store) counted(ctx context.Context, q store.FindingQuery, by string) (*
 	if err := knownFlags(q.Flags); err != nil {
 		return nil, err
 	}
-	if dimension, values, ok := kept(q, by); ok {
+	if dimension, values, ok := kept(q, by); ok && s.position == nil {
 		return s.fromKept(q, by, dimension, values), nil
 	}
-	sel := s.source(q).ColumnExpr(value + " AS value, f.state, f.outcome, f.flags, 1 AS n").
+	sel := s.reader.NewSelect().TableExpr("finding AS f").ColumnExpr(value + " AS value, f.state, f.outcome, f.flags, 1 AS n").
 		ColumnExpr("CASE f.order_running WHEN 0 THEN f.order_due ELSE 0 END AS due").
 		ColumnExpr("CASE f.order_running WHEN 0 THEN f.target_at ELSE 0 END AS target")
 	if by != "" && by != "severity" {
-		if q.AsOfLeaf != nil {
-			return nil, errNoAttributes
-		}
 		sel = sel.Join("JOIN asset AS a ON a.id = f.asset")
 	}
 	return s.filter(ctx, sel, q)
@@ -209,11 +206,17 @@ func (s *Store) AssetPicture(ctx context.Context, silentBefore time.Time) (store
 	err := s.reader.NewRaw(`SELECT COUNT(*), COALESCE(SUM(CASE WHEN last_report IS NULL THEN 1 ELSE 0 END), 0),
 		COALESCE(SUM(CASE WHEN last_report < ? THEN 1 ELSE 0 END), 0),
 		COALESCE(SUM(CASE WHEN last_report IS NOT NULL AND NOT covered THEN 1 ELSE 0 END), 0),
-		COALESCE(SUM(CASE WHEN last_report IS NOT NULL AND gapped <> 0 THEN 1 ELSE 0 END), 0),
-		(SELECT COUNT(*) FROM dirty) FROM asset`, silentBefore.Unix()).
-		Scan(ctx, &p.Total, &p.NeverReported, &p.Silent, &p.Uncovered, &p.WithGaps, &p.Waiting)
+		COALESCE(SUM(CASE WHEN last_report IS NOT NULL AND gapped <> 0 THEN 1 ELSE 0 END), 0) FROM asset`, silentBefore.Unix()).
+		Scan(ctx, &p.Total, &p.NeverReported, &p.Silent, &p.Uncovered, &p.WithGaps)
 	if err != nil {
 		return p, fmt.Errorf("count assets: %w", err)
+	}
+	if s.position != nil {
+		p.Waiting = -1
+		return p, nil
+	}
+	if err := s.reader.NewRaw("SELECT COUNT(*) FROM dirty").Scan(ctx, &p.Waiting); err != nil {
+		return p, fmt.Errorf("count marks: %w", err)
 	}
 	return p, nil
 }

@@ -42,11 +42,11 @@ func (ap *application) mergeFacts(ctx context.Context) error {
 		return err
 	}
 	ap.applied.Missing += len(gone)
-	if err := putFacts(ctx, ap.tx, write); err != nil {
+	if err := putFacts(ctx, ap.tx, write, ap.leaf); err != nil {
 		return err
 	}
 	return batches(gone, rowsAtOnce, func(some []string) error {
-		_, err := ap.tx.NewRaw("UPDATE fact SET missing = TRUE WHERE kind = ? AND vulnerability IN (?)", ap.batch.Feed.Kind, bun.List(some)).Exec(ctx)
+		_, err := ap.tx.NewRaw("UPDATE fact SET missing = TRUE, leaf = ? WHERE kind = ? AND vulnerability IN (?)", ap.leaf, ap.batch.Feed.Kind, bun.List(some)).Exec(ctx)
 		return err
 	})
 }
@@ -161,18 +161,18 @@ func epssBand(e *advisory.EPSS) int {
 }
 
 // putFacts writes hundreds of thousands of rows by one prepared statement.
-func putFacts(ctx context.Context, tx bun.Tx, rows []factRow) error {
+func putFacts(ctx context.Context, tx bun.Tx, rows []factRow, leaf int64) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	stmt, err := tx.PrepareContext(ctx, `INSERT INTO fact (kind, vulnerability, missing, body) VALUES (?, ?, 0, ?)
-		ON CONFLICT (kind, vulnerability) DO UPDATE SET missing = 0, body = excluded.body`)
+	stmt, err := tx.PrepareContext(ctx, `INSERT INTO fact (kind, vulnerability, missing, body, leaf) VALUES (?, ?, 0, ?, ?)
+		ON CONFLICT (kind, vulnerability) DO UPDATE SET missing = 0, body = excluded.body, leaf = excluded.leaf`)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = stmt.Close() }()
 	for _, r := range rows {
-		if _, err := stmt.ExecContext(ctx, r.Kind, r.Vulnerability, r.Body); err != nil {
+		if _, err := stmt.ExecContext(ctx, r.Kind, r.Vulnerability, r.Body, leaf); err != nil {
 			return fmt.Errorf("facts of %s: %w", r.Vulnerability, err)
 		}
 	}

@@ -29,14 +29,21 @@ func (s *Store) HoldBatch(ctx context.Context, f advisory.Feed, h store.Held, le
 		if err := putFeed(ctx, tx, row); err != nil {
 			return err
 		}
-		_, err = appendLeaf(ctx, tx, leaf)
-		return err
+		n, err := appendLeaf(ctx, tx, leaf)
+		if err != nil {
+			return err
+		}
+		return keepFeeds(ctx, tx, f.Kind, n)
 	})
 }
 
 // Feeds lists all by name.
 func (s *Store) Feeds(ctx context.Context) ([]store.FeedState, error) {
-	feeds, err := s.feeds(ctx)
+	read := s.feeds
+	if s.position != nil {
+		read = s.feedsOfThePast
+	}
+	feeds, err := read(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read feeds: %w", err)
 	}
@@ -90,10 +97,9 @@ func (s *Store) feeds(ctx context.Context) ([]store.FeedState, error) {
 
 func (s *Store) countFeeds(ctx context.Context, rows []feedRow) ([]store.FeedState, error) {
 	states := make([]store.FeedState, len(rows))
-	for i, r := range rows {
-		st := &states[i]
-		*st = r.state()
-		if err := s.countFeed(ctx, st); err != nil {
+	for i := range rows {
+		states[i] = rows[i].state()
+		if err := countFeed(ctx, s.reader, &states[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -112,36 +118,36 @@ func (r feedRow) state() store.FeedState {
 	return st
 }
 
-func (s *Store) countFeed(ctx context.Context, st *store.FeedState) error {
+func countFeed(ctx context.Context, db bun.IDB, st *store.FeedState) error {
 	var goneAdvisories, goneFacts int
-	err := s.reader.NewRaw(`SELECT COUNT(*), COALESCE(SUM(CASE WHEN withdrawn THEN 1 ELSE 0 END), 0),
+	err := db.NewRaw(`SELECT COUNT(*), COALESCE(SUM(CASE WHEN withdrawn THEN 1 ELSE 0 END), 0),
 		COALESCE(SUM(CASE WHEN missing THEN 1 ELSE 0 END), 0) FROM advisory WHERE feed = ?`, st.Feed.Name).
 		Scan(ctx, &st.Advisories, &st.Withdrawn, &goneAdvisories)
 	if err != nil {
 		return err
 	}
-	err = s.reader.NewRaw("SELECT COUNT(*), COALESCE(SUM(CASE WHEN missing THEN 1 ELSE 0 END), 0) FROM fact WHERE kind = ?", st.Feed.Kind).
+	err = db.NewRaw("SELECT COUNT(*), COALESCE(SUM(CASE WHEN missing THEN 1 ELSE 0 END), 0) FROM fact WHERE kind = ?", st.Feed.Kind).
 		Scan(ctx, &st.Facts, &goneFacts)
 	if err != nil {
 		return err
 	}
 	st.Missing = goneAdvisories + goneFacts
-	st.Releases, err = s.releases(ctx, "WHERE feed = ?", st.Feed.Name)
+	st.Releases, err = releases(ctx, db, "WHERE feed = ?", st.Feed.Name)
 	return err
 }
 
 // CoveredReleases lists the releases that some feed covers, in order.
 func (s *Store) CoveredReleases(ctx context.Context) ([]inventory.Release, error) {
-	list, err := s.releases(ctx, "")
+	list, err := releases(ctx, s.reader, "")
 	if err != nil {
 		return nil, fmt.Errorf("read covered releases: %w", err)
 	}
 	return list, nil
 }
 
-func (s *Store) releases(ctx context.Context, where string, args ...any) ([]inventory.Release, error) {
+func releases(ctx context.Context, db bun.IDB, where string, args ...any) ([]inventory.Release, error) {
 	var list []inventory.Release
-	err := s.reader.NewRaw("SELECT DISTINCT distro, version FROM feed_release "+where+" ORDER BY distro, version", args...).Scan(ctx, &list)
+	err := db.NewRaw("SELECT DISTINCT distro, version FROM feed_release "+where+" ORDER BY distro, version", args...).Scan(ctx, &list)
 	return list, err
 }
 

@@ -245,6 +245,9 @@ func (s *Store) ReleaseQuarantined(ctx context.Context, digest string, leaf stor
 
 // QuarantineKeys lists the keys with envelopes held for a reason, with counts.
 func (s *Store) QuarantineKeys(ctx context.Context, reason string) (map[string]int64, error) {
+	if s.position != nil {
+		return nil, fmt.Errorf("keys in quarantine: %w", store.ErrNotKept)
+	}
 	var rows []struct {
 		Key string
 		N   int64

@@ -44,6 +44,10 @@ CREATE TABLE advisory_version (
     body     TEXT NOT NULL,
     PRIMARY KEY (feed, id, digest)
 ) STRICT;
+CREATE TRIGGER advisory_vulnerability_kept AFTER DELETE ON advisory_vulnerability BEGIN
+    INSERT INTO advisory_vulnerability_past (vulnerability, feed, id) VALUES (OLD.vulnerability, OLD.feed, OLD.id)
+    ON CONFLICT (vulnerability, feed, id) DO NOTHING;
+END;
 CREATE TABLE advisory_vulnerability (
     vulnerability TEXT NOT NULL,
     feed          TEXT NOT NULL,
@@ -52,6 +56,12 @@ CREATE TABLE advisory_vulnerability (
     FOREIGN KEY (feed, id) REFERENCES advisory (feed, id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX advisory_vulnerability_advisory ON advisory_vulnerability (feed, id);
+CREATE TABLE advisory_vulnerability_past (
+    vulnerability TEXT NOT NULL,
+    feed          TEXT NOT NULL,
+    id            TEXT NOT NULL,
+    PRIMARY KEY (vulnerability, feed, id)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE approval (
     id           TEXT PRIMARY KEY,
     cause        TEXT NOT NULL,
@@ -72,6 +82,27 @@ CREATE TABLE assessment (
     PRIMARY KEY (asset, leaf)
 ) STRICT;
 CREATE INDEX assessment_leaf ON assessment (leaf);
+CREATE TRIGGER asset_begun AFTER INSERT ON asset BEGIN
+    UPDATE asset SET leaf = (SELECT MAX(idx) FROM leaf), head_leaf = (SELECT MAX(idx) FROM leaf) WHERE id = NEW.id;
+END;
+CREATE TRIGGER asset_head_kept AFTER UPDATE OF head, head_sequence, head_release ON asset
+WHEN COALESCE(NEW.head, '') <> COALESCE(OLD.head, '') OR NEW.head_sequence <> OLD.head_sequence OR NEW.head_release <> OLD.head_release BEGIN
+    INSERT INTO asset_head_past (id, leaf, head, head_sequence, head_release)
+    SELECT OLD.id, OLD.head_leaf, OLD.head, OLD.head_sequence, OLD.head_release WHERE OLD.head_leaf < (SELECT MAX(idx) FROM leaf);
+    UPDATE asset SET head_leaf = (SELECT MAX(idx) FROM leaf) WHERE id = NEW.id;
+END;
+CREATE TRIGGER asset_kept AFTER UPDATE OF name, key, transport_key, trusted_at, attributes, covered, gaps, declared, classified,
+    in_force, attributes_by, attributes_at ON asset
+WHEN NEW.name <> OLD.name OR NEW.key <> OLD.key OR NEW.transport_key <> OLD.transport_key OR NEW.trusted_at <> OLD.trusted_at
+    OR NEW.attributes <> OLD.attributes OR NEW.covered <> OLD.covered OR NEW.gaps <> OLD.gaps OR NEW.declared <> OLD.declared
+    OR NEW.classified <> OLD.classified OR NEW.in_force <> OLD.in_force OR NEW.attributes_by <> OLD.attributes_by
+    OR NEW.attributes_at <> OLD.attributes_at BEGIN
+    INSERT INTO asset_past (id, leaf, name, key, transport_key, trusted_at, attributes, covered, gaps, declared, classified,
+        in_force, attributes_by, attributes_at)
+    SELECT OLD.id, OLD.leaf, OLD.name, OLD.key, OLD.transport_key, OLD.trusted_at, OLD.attributes, OLD.covered, OLD.gaps, OLD.declared,
+        OLD.classified, OLD.in_force, OLD.attributes_by, OLD.attributes_at WHERE OLD.leaf < (SELECT MAX(idx) FROM leaf);
+    UPDATE asset SET leaf = (SELECT MAX(idx) FROM leaf) WHERE id = NEW.id;
+END;
 CREATE TRIGGER asset_moved AFTER UPDATE OF attributes ON asset WHEN NEW.attributes <> OLD.attributes BEGIN
     INSERT INTO finding_count (dimension, value, severity, state, outcome, flags, due, target, findings)
     SELECT d.dimension, d.value, f.severity, f.state, f.outcome, f.flags, f.due, f.target, -COUNT(*)
@@ -112,7 +143,7 @@ CREATE TABLE asset (
     WHEN environment = 'enduser' THEN 'enduser'
     WHEN exposure <> 'internal' OR core <> 0 THEN 'internet'
     WHEN environment = 'nonproduction' THEN 'nonproduction'
-    ELSE 'production' END) VIRTUAL, last_report INTEGER GENERATED ALWAYS AS (unixepoch(substr(json_extract(head, '$.ReceivedAt'), 1, 19))) VIRTUAL, gapped INTEGER GENERATED ALWAYS AS (gaps <> '[]') VIRTUAL, in_force TEXT NOT NULL DEFAULT '', attributes_by TEXT NOT NULL DEFAULT '', attributes_at INTEGER NOT NULL DEFAULT 0) STRICT;
+    ELSE 'production' END) VIRTUAL, last_report INTEGER GENERATED ALWAYS AS (unixepoch(substr(json_extract(head, '$.ReceivedAt'), 1, 19))) VIRTUAL, gapped INTEGER GENERATED ALWAYS AS (gaps <> '[]') VIRTUAL, in_force TEXT NOT NULL DEFAULT '', attributes_by TEXT NOT NULL DEFAULT '', attributes_at INTEGER NOT NULL DEFAULT 0, leaf INTEGER NOT NULL DEFAULT -1, head_leaf INTEGER NOT NULL DEFAULT -1) STRICT;
 CREATE INDEX asset_asked ON asset (owner, service, account, ou, region, class, exposure, environment, timeline, core, crown_jewel, cold_wallet, hot_wallet);
 CREATE INDEX asset_head_release ON asset (head_release);
 CREATE INDEX asset_name ON asset (name, id);
@@ -133,6 +164,14 @@ CREATE VIEW asset_grouping AS
     UNION ALL SELECT id, 'class', class FROM asset
     UNION ALL SELECT id, 'exposure', exposure FROM asset
     UNION ALL SELECT id, 'environment', environment FROM asset;
+CREATE TABLE asset_head_past (
+    id            TEXT NOT NULL REFERENCES asset (id),
+    leaf          INTEGER NOT NULL,
+    head          TEXT,
+    head_sequence INTEGER NOT NULL,
+    head_release  TEXT NOT NULL,
+    PRIMARY KEY (id, leaf)
+) STRICT;
 CREATE TABLE asset_import (
     leaf        INTEGER PRIMARY KEY REFERENCES leaf (idx),
     source      TEXT NOT NULL,
@@ -151,11 +190,29 @@ CREATE TABLE asset_key (
     leaf       INTEGER NOT NULL UNIQUE REFERENCES leaf (idx)
 ) STRICT;
 CREATE INDEX asset_key_asset ON asset_key (asset);
+CREATE TABLE asset_past (
+    id            TEXT NOT NULL REFERENCES asset (id),
+    leaf          INTEGER NOT NULL,
+    name          TEXT NOT NULL,
+    key           TEXT NOT NULL,
+    transport_key TEXT NOT NULL,
+    trusted_at    INTEGER NOT NULL,
+    attributes    TEXT NOT NULL,
+    covered       INTEGER NOT NULL,
+    gaps          TEXT NOT NULL,
+    declared      TEXT NOT NULL,
+    classified    TEXT NOT NULL,
+    in_force      TEXT NOT NULL,
+    attributes_by TEXT NOT NULL,
+    attributes_at INTEGER NOT NULL,
+    PRIMARY KEY (id, leaf)
+) STRICT;
 CREATE TABLE checkpoint (
     size INTEGER PRIMARY KEY CHECK (size > 0),
     at   INTEGER NOT NULL,
     note BLOB NOT NULL
 ) STRICT;
+CREATE INDEX checkpoint_at ON checkpoint (at, size);
 CREATE TABLE classification (
     asset TEXT NOT NULL REFERENCES asset (id),
     leaf  INTEGER NOT NULL REFERENCES leaf (idx),
@@ -190,12 +247,24 @@ CREATE TABLE duplicate (
     first_at INTEGER NOT NULL,
     last_at  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE TRIGGER fact_kept AFTER UPDATE ON fact
+WHEN NEW.leaf <> OLD.leaf AND (OLD.kind <> 'epss' OR EXISTS (SELECT 1 FROM finding AS f WHERE f.vulnerability = OLD.vulnerability)) BEGIN
+    INSERT INTO fact_past (kind, vulnerability, leaf, missing, body) VALUES (OLD.kind, OLD.vulnerability, OLD.leaf, OLD.missing, OLD.body);
+END;
 CREATE TABLE fact (
     kind          TEXT NOT NULL,
     vulnerability TEXT NOT NULL,
     missing       INTEGER NOT NULL,
-    body          TEXT NOT NULL,
+    body          TEXT NOT NULL, leaf INTEGER NOT NULL DEFAULT -1,
     PRIMARY KEY (kind, vulnerability)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE fact_past (
+    kind          TEXT NOT NULL,
+    vulnerability TEXT NOT NULL,
+    leaf          INTEGER NOT NULL,
+    missing       INTEGER NOT NULL,
+    body          TEXT NOT NULL,
+    PRIMARY KEY (kind, vulnerability, leaf)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE fact_seen (
     vulnerability TEXT NOT NULL,
@@ -221,6 +290,24 @@ CREATE TABLE feed_release (
     version TEXT NOT NULL,
     PRIMARY KEY (feed, distro, version)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE feed_version (
+    feed        TEXT NOT NULL REFERENCES feed (name),
+    leaf        INTEGER NOT NULL,
+    kind        TEXT NOT NULL,
+    digest      TEXT NOT NULL,
+    published   INTEGER NOT NULL,
+    imported_at INTEGER NOT NULL,
+    snapshot_at INTEGER NOT NULL,
+    held_digest TEXT NOT NULL,
+    held_at     INTEGER NOT NULL,
+    held_reason TEXT NOT NULL,
+    advisories  INTEGER NOT NULL,
+    withdrawn   INTEGER NOT NULL,
+    facts       INTEGER NOT NULL,
+    missing     INTEGER NOT NULL,
+    releases    TEXT NOT NULL, -- JSON, in order
+    PRIMARY KEY (feed, leaf)
+) STRICT;
 CREATE TRIGGER finding_added AFTER INSERT ON finding BEGIN
     INSERT INTO finding_count (dimension, value, severity, state, outcome, flags, due, target, findings)
     SELECT d.dimension, d.value, NEW.severity, NEW.state, NEW.outcome, NEW.flags,
@@ -357,6 +444,7 @@ CREATE TABLE finding_version (
     PRIMARY KEY (id, leaf)
 ) STRICT;
 CREATE INDEX finding_version_leaf ON finding_version (leaf);
+CREATE TABLE history_start (leaf INTEGER NOT NULL) STRICT;
 CREATE TABLE leaf (
     idx  INTEGER PRIMARY KEY CHECK (idx >= 0),
     kind TEXT NOT NULL CHECK (length(kind) > 0),
@@ -364,6 +452,9 @@ CREATE TABLE leaf (
     body BLOB NOT NULL CHECK (length(body) > 0)
 ) STRICT;
 CREATE INDEX leaf_at ON leaf (at, idx);
+CREATE TRIGGER listed_kept AFTER UPDATE ON listed WHEN NEW.seen <> OLD.seen BEGIN
+    INSERT INTO listed_past (source, key, leaf, seen, body) VALUES (OLD.source, OLD.key, OLD.leaf, OLD.seen, OLD.body);
+END;
 CREATE TABLE listed (
     source TEXT NOT NULL,
     key    TEXT NOT NULL,
@@ -371,6 +462,19 @@ CREATE TABLE listed (
     seen   INTEGER NOT NULL REFERENCES asset_import (leaf),
     body   TEXT NOT NULL,
     PRIMARY KEY (source, key)
+) STRICT;
+CREATE TABLE listed_past (
+    source TEXT NOT NULL,
+    key    TEXT NOT NULL,
+    leaf   INTEGER NOT NULL,
+    seen   INTEGER NOT NULL,
+    body   TEXT NOT NULL,
+    PRIMARY KEY (source, key, seen)
+) STRICT;
+CREATE TABLE log_seal (
+    at         INTEGER PRIMARY KEY,
+    leaf       INTEGER NOT NULL,
+    checkpoint INTEGER NOT NULL -- size of the newest
 ) STRICT;
 CREATE TABLE log_state (
     id     INTEGER PRIMARY KEY CHECK (id = 1),
@@ -459,15 +563,33 @@ CREATE TABLE tree_hash (
     idx  INTEGER PRIMARY KEY CHECK (idx >= 0),
     hash BLOB NOT NULL CHECK (length(hash) = 32)
 ) STRICT;
+CREATE TRIGGER undetermined_begun AFTER INSERT ON undetermined BEGIN
+    UPDATE undetermined SET leaf = (SELECT MAX(idx) FROM leaf) WHERE asset = NEW.asset AND place = NEW.place;
+END;
+CREATE TRIGGER undetermined_kept AFTER DELETE ON undetermined BEGIN
+    INSERT INTO undetermined_past (asset, place, leaf, until, vulnerability, component, body)
+    SELECT OLD.asset, OLD.place, OLD.leaf, (SELECT MAX(idx) FROM leaf), OLD.vulnerability, OLD.component, OLD.body
+    WHERE OLD.leaf < (SELECT MAX(idx) FROM leaf);
+END;
 CREATE TABLE undetermined (
     asset         TEXT NOT NULL REFERENCES asset (id),
     place         INTEGER NOT NULL,
     vulnerability TEXT NOT NULL,
     component     TEXT NOT NULL,
-    body          TEXT NOT NULL,
+    body          TEXT NOT NULL, leaf INTEGER NOT NULL DEFAULT -1,
     PRIMARY KEY (asset, place)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX undetermined_vulnerability ON undetermined (vulnerability);
+CREATE TABLE undetermined_past (
+    asset         TEXT NOT NULL REFERENCES asset (id),
+    place         INTEGER NOT NULL,
+    leaf          INTEGER NOT NULL,
+    until         INTEGER NOT NULL, -- the leaf that took it away
+    vulnerability TEXT NOT NULL,
+    component     TEXT NOT NULL,
+    body          TEXT NOT NULL,
+    PRIMARY KEY (asset, place, leaf)
+) STRICT;
 CREATE VIEW v_assets AS SELECT
     a.id,
     a.name,

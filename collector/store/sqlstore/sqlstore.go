@@ -36,14 +36,24 @@ import (
 // readers bounds the connections that answer questions.
 const readers = 4
 
+// pastReaders bounds those that answer for the past: each may read every state
+// that was ever recorded.
+const pastReaders = 2
+
 // Store is a database. Its methods are safe for concurrent use.
 type Store struct {
 	writer *bun.DB
 	pool   *bun.DB
-	// reader is the pool, or within View one transaction of it.
+	// past are connections that a question on the past turns back.
+	past *bun.DB
+	// reader is the pool, or within View and Past one transaction.
 	reader bun.IDB
-	pack   *zstd.Encoder
-	unpack *zstd.Decoder
+	// position is set within Past.
+	position  *store.Position
+	hindsight *hindsight
+	readOnly  bool
+	pack      *zstd.Encoder
+	unpack    *zstd.Decoder
 	// feedCounts is shared with views: what it holds says of which state it is.
 	feedCounts *feedCounts
 }
@@ -95,6 +105,7 @@ func openReadOnly(ctx context.Context, path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.readOnly = true
 	if err := checkCurrent(ctx, s.pool.DB); err != nil {
 		_ = s.Close()
 		return nil, err
@@ -119,7 +130,15 @@ func connect(path string, params ...string) (*Store, error) {
 	}
 	pool.SetMaxOpenConns(readers)
 	pool.SetMaxIdleConns(readers)
-	s := &Store{writer: bun.NewDB(writer, sqlitedialect.New()), pool: bun.NewDB(pool, sqlitedialect.New()), feedCounts: &feedCounts{}}
+	past, err := sql.Open("sqlite", dsn(abs, append(params, "_pragma=cache_size(-8192)")...))
+	if err != nil {
+		return nil, err
+	}
+	past.SetMaxOpenConns(pastReaders)
+	s := &Store{
+		writer: bun.NewDB(writer, sqlitedialect.New()), pool: bun.NewDB(pool, sqlitedialect.New()), past: bun.NewDB(past, sqlitedialect.New()),
+		feedCounts: &feedCounts{}, hindsight: &hindsight{},
+	}
 	s.reader = s.pool
 	if s.pack, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1)); err != nil {
 		return nil, err
@@ -153,10 +172,7 @@ func dsn(path string, more ...string) string {
 
 // Close waits for the verbs that run and closes the file.
 func (s *Store) Close() error {
-	err := s.pool.Close()
-	if werr := s.writer.Close(); err == nil {
-		err = werr
-	}
+	err := errors.Join(s.pool.Close(), s.past.Close(), s.writer.Close())
 	s.unpack.Close()
 	if err != nil {
 		return fmt.Errorf("close database: %w", err)

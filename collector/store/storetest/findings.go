@@ -18,7 +18,6 @@ var findings = []test{
 	{"SortedByKeys", findingSort},
 	{"CountsAreOfWhatIsListed", findingCounts},
 	{"OutcomesAndFlagsAreWhatFindingsSay", findingOutcomes},
-	{"AsOfALeaf", findingAsOf},
 	{"AfterAnUnknownFinding", findingAfterUnknown},
 	{"HistoryKeepsEveryState", findingHistory},
 }
@@ -252,20 +251,32 @@ func findingOutcomes(t *testing.T, s store.Store) {
 	add(finding.Fixed, -time.Hour, "7.1", finding.End{Outcome: finding.FixedLate, FinalAt: t0, TargetMissed: true}).Verdict.TargetAt = after(-2 * time.Hour)
 	add(finding.NotAffected, -time.Hour, "7.1", finding.End{})
 	add(finding.Fixed, -time.Hour, "7.1", finding.End{}) // recorded before outcomes were
-	leaf := apply(t, s, store.Assessment{Mark: m, At: t0, AssessedSequence: 1, Changed: all})
-	for _, asOf := range []*int64{nil, &leaf} {
-		for _, o := range finding.Outcomes {
-			q := store.FindingQuery{Outcome: []finding.Outcome{o}, OutcomeAt: t0, AsOfLeaf: asOf}
-			answered(t, s, q, string(o), all, func(f *finding.Finding) bool { return f.Outcome(t0) == o })
-		}
-		for w, is := range map[finding.Flag]func(*finding.Finding) bool{
-			finding.FlagArrival:       func(f *finding.Finding) bool { return f.Verdict.Arrival },
-			finding.FlagRegression:    func(f *finding.Finding) bool { return f.Regression },
-			finding.FlagOnTimeClaimed: func(f *finding.Finding) bool { return f.End.OnTimeClaimed },
-			finding.FlagTargetMissed:  func(f *finding.Finding) bool { return f.TargetMissed(t0) },
-		} {
-			answered(t, s, store.FindingQuery{Flags: []finding.Flag{w}, OutcomeAt: t0, AsOfLeaf: asOf}, string(w), all, is)
-		}
+	apply(t, s, store.Assessment{Mark: m, At: t0, AssessedSequence: 1, Changed: all})
+	answeredByOutcome(t, s, all)
+	later := slices.Clone(all)
+	for i := range later { // what was recorded of them is then read from the record
+		later[i].State, later[i].Verdict, later[i].End, later[i].Regression = finding.NotAffected, finding.Verdict{}, finding.End{}, false
+	}
+	must[any](t)(nil, s.MarkAll(t.Context()))
+	l := leafAt("assessment", after(time.Hour))
+	must[int64](t)(s.ApplyAssessments(t.Context(), []store.Assessment{{Mark: markOf(t, s, "A1"), At: t0, AssessedSequence: 1, Changed: later}}, &l))
+	answeredByOutcome(t, s, later)
+	asOf(t, s, after(time.Minute), func(st store.Store) error { answeredByOutcome(t, st, all); return nil })
+}
+
+func answeredByOutcome(t *testing.T, s store.Store, all []finding.Finding) {
+	t.Helper()
+	for _, o := range finding.Outcomes {
+		q := store.FindingQuery{Outcome: []finding.Outcome{o}, OutcomeAt: t0}
+		answered(t, s, q, string(o), all, func(f *finding.Finding) bool { return f.Outcome(t0) == o })
+	}
+	for w, is := range map[finding.Flag]func(*finding.Finding) bool{
+		finding.FlagArrival:       func(f *finding.Finding) bool { return f.Verdict.Arrival },
+		finding.FlagRegression:    func(f *finding.Finding) bool { return f.Regression },
+		finding.FlagOnTimeClaimed: func(f *finding.Finding) bool { return f.End.OnTimeClaimed },
+		finding.FlagTargetMissed:  func(f *finding.Finding) bool { return f.TargetMissed(t0) },
+	} {
+		answered(t, s, store.FindingQuery{Flags: []finding.Flag{w}, OutcomeAt: t0}, string(w), all, is)
 	}
 }
 
@@ -288,28 +299,4 @@ func answered(t *testing.T, s store.Store, q store.FindingQuery, what string, al
 		counted[c.Outcome] += c.Total
 	}
 	wantEqual(t, what+" counted", counted, outcomes)
-}
-
-func findingAsOf(t *testing.T, s store.Store) {
-	m := dirtyAsset(t, s, "A1")
-	open, other := made("A1", "C1", finding.Open, "P1"), made("A1", "C2", finding.Open, "P1")
-	first := apply(t, s, store.Assessment{Mark: m, At: t0, AssessedSequence: 1, Changed: []finding.Finding{open}})
-	accept(t, s, report("A1", 2, "x"))
-	fixed := open
-	fixed.State, fixed.Closed = finding.Fixed, after(time.Hour)
-	second := apply(t, s, store.Assessment{Mark: markOf(t, s, "A1"), At: t0, AssessedSequence: 2, Changed: []finding.Finding{fixed, other}})
-	before := first - 1
-	for leaf, want := range map[*int64][]finding.Finding{
-		&before: {},
-		&first:  {storedFinding(open)},
-		&second: {storedFinding(other), storedFinding(fixed)},
-	} {
-		wantEqual(t, fmt.Sprint("as of leaf ", *leaf), listFindings(t, s, store.FindingQuery{AsOfLeaf: leaf}), want)
-		wantEqual(t, fmt.Sprint("open as of leaf ", *leaf), len(listFindings(t, s, store.FindingQuery{AsOfLeaf: leaf, OpenOnly: true})), min(len(want), 1))
-		counted := 0
-		for _, c := range must[[]store.FindingCount](t)(s.CountFindings(t.Context(), store.FindingQuery{AsOfLeaf: leaf}, "severity", t0)) {
-			counted += c.Total
-		}
-		wantEqual(t, fmt.Sprint("count as of leaf ", *leaf), counted, len(want))
-	}
 }

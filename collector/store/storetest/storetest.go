@@ -43,6 +43,7 @@ func Run(t *testing.T, open Open) {
 		{"Classifications", classifications},
 		{"Approvals", approvals},
 		{"Audit", audit},
+		{"Past", past},
 		{"Concurrency", concurrency},
 	} {
 		t.Run(role.name, func(t *testing.T) {
