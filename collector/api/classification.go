@@ -70,6 +70,7 @@ type assetImportInput struct {
 }
 
 type coverageInput struct {
+	AsOfInput
 	Cadence string `query:"cadence" maxLength:"32" doc:"How long a host may be silent, as 24h."`
 }
 
@@ -106,17 +107,17 @@ func (s *server) classification(api huma.API) {
 		func(ctx context.Context, in *idInput) (query.Classified, error) {
 			return s.Query.Classified(ctx, in.ID, nil)
 		})
-	get(s, api, "/v1/classification/gaps", "list-classification-gaps", "Assets whose exposure, environment or owner nobody vouches for",
-		func(ctx context.Context, _ *none) (query.ClassificationGaps, error) {
-			return s.Query.ClassificationGaps(ctx)
+	getAsOf(s, api, "/v1/classification/gaps", "list-classification-gaps", "Assets whose exposure, environment or owner nobody vouches for",
+		func(ctx context.Context, q *query.Service, _ *AsOfInput) (query.ClassificationGaps, error) {
+			return q.ClassificationGaps(ctx)
 		})
-	get(s, api, "/v1/coverage", "show-coverage", "What is expected against what reports",
-		func(ctx context.Context, in *coverageInput) (query.Coverage, error) {
+	getAsOf(s, api, "/v1/coverage", "show-coverage", "What is expected against what reports",
+		func(ctx context.Context, q *query.Service, in *coverageInput) (query.Coverage, error) {
 			cadence, err := in.cadence()
 			if err != nil {
 				return query.Coverage{}, err
 			}
-			return s.Query.Coverage(ctx, cadence)
+			return q.Coverage(ctx, cadence)
 		})
 	upload(s, api, "/v1/classification/rules", "apply-classification", "Put a file of classification rules in force",
 		func(ctx context.Context, in *bodyInput) (RulesApplied, error) {

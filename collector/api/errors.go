@@ -31,6 +31,8 @@ func (s *server) fail(ctx context.Context, err error) error {
 		return huma.Error422UnprocessableEntity(bad.Error())
 	case errors.Is(err, query.ErrFilter):
 		return huma.Error422UnprocessableEntity(err.Error())
+	case errors.Is(err, store.ErrNotKept):
+		return huma.Error422UnprocessableEntity("what this question needs was not kept for the past; ask it without as_of")
 	case errors.Is(err, store.ErrNotFound):
 		return huma.Error404NotFound(err.Error())
 	case errors.Is(err, store.ErrOwnRequest):

@@ -35,6 +35,28 @@ func get[I, O any](s *server, api huma.API, path, id, summary string, f func(con
 
 type none struct{}
 
+// AsOfInput asks of a moment that is over.
+type AsOfInput struct {
+	AsOf string `query:"as_of" maxLength:"40" doc:"A date (its end, in the policy's zone) or an instant that is over: the answer as of then, which never changes. Default is now."`
+}
+
+func (in *AsOfInput) moment() string { return in.AsOf }
+
+// getAsOf registers a question that can be asked of the past, too.
+func getAsOf[I any, P interface {
+	*I
+	moment() string
+}, O any](s *server, api huma.API, path, id, summary string, f func(context.Context, *query.Service, *I) (O, error),
+) {
+	get(s, api, path, id, summary, func(ctx context.Context, in *I) (out O, err error) {
+		err = s.Query.AsOf(ctx, P(in).moment(), func(q *query.Service) error {
+			out, err = f(ctx, q, in)
+			return err
+		})
+		return out, err
+	})
+}
+
 // FilterInput declares the filters of findings, for the API's document; what they
 // say is read by query.ParseFilter. A list is separated by commas; a word that
 // holds one stands in double quotes. A filter said several times is one list.
@@ -87,31 +109,33 @@ func (in *FilterInput) Resolve(ctx huma.Context) []error {
 
 type summaryInput struct {
 	FilterInput
+	AsOfInput
 	By string `query:"by" enum:"ou,account,region,service,owner,severity,class,exposure,environment" doc:"Count by this, too."`
 }
 
-func (s *server) summary(ctx context.Context, in *summaryInput) (query.Summary, error) {
+func summary(ctx context.Context, q *query.Service, in *summaryInput) (query.Summary, error) {
 	f, err := query.ParseFilter(in.raw)
 	if err != nil {
 		return query.Summary{}, err
 	}
-	return s.Query.Summary(ctx, f, in.By)
+	return q.Summary(ctx, f, in.By)
 }
 
 type findingsInput struct {
 	FilterInput
+	AsOfInput
 	Sort  string `query:"sort" maxLength:"256" doc:"Keys, - before one turns it around: due, priority, severity, kev, detected, closed, vulnerability, component, asset, state. Default is urgency."`
 	Limit int    `query:"limit" minimum:"1" maximum:"10000" default:"100"`
 	After string `query:"after" maxLength:"64" doc:"Cursor: 'next' of the page before."`
 }
 
-func (s *server) findings(ctx context.Context, in *findingsInput) (query.FindingList, error) {
+func findings(ctx context.Context, q *query.Service, in *findingsInput) (query.FindingList, error) {
 	f, err := query.ParseFilter(in.raw)
 	if err != nil {
 		return query.FindingList{}, err
 	}
 	f.Limit = min(in.Limit, maxPage)
-	return s.Query.Findings(ctx, f)
+	return q.Findings(ctx, f)
 }
 
 // ViewList lists the ready-made questions.
@@ -120,6 +144,11 @@ type ViewList struct {
 }
 
 type idInput struct {
+	ID string `path:"id" maxLength:"253"`
+}
+
+type idAsOfInput struct {
+	AsOfInput
 	ID string `path:"id" maxLength:"253"`
 }
 
@@ -171,30 +200,35 @@ type CheckpointInfo struct {
 }
 
 func (s *server) questions(api huma.API) {
-	get(s, api, "/v1/summary", "summary", "The state of the whole estate, or of what filters let through, by what people group by", s.summary)
-	get(s, api, "/v1/findings", "list-findings", "Findings, most urgent first",
-		s.findings)
+	getAsOf(s, api, "/v1/summary", "summary", "The state of the whole estate, or of what filters let through, by what people group by", summary)
+	getAsOf(s, api, "/v1/findings", "list-findings", "Findings, most urgent first", findings)
 	get(s, api, "/v1/findings-views", "list-finding-views", "Ready-made questions on findings",
 		func(context.Context, *none) (ViewList, error) { return ViewList{Views: query.Views}, nil })
-	get(s, api, "/v1/findings/{id}", "explain-finding", "Why a finding stands where it stands",
-		func(ctx context.Context, in *idInput) (query.Explanation, error) { return s.Query.Explain(ctx, in.ID) })
-	get(s, api, "/v1/findings/{id}/history", "show-finding-history", "Every recorded state of a finding, oldest first",
-		func(ctx context.Context, in *idInput) (query.FindingHistory, error) {
-			return s.Query.FindingHistory(ctx, in.ID)
+	getAsOf(s, api, "/v1/findings/{id}", "explain-finding", "Why a finding stands where it stands",
+		func(ctx context.Context, q *query.Service, in *idAsOfInput) (query.Explanation, error) {
+			return q.Explain(ctx, in.ID)
 		})
-	get(s, api, "/v1/assets", "list-assets", "Every host we track",
-		func(ctx context.Context, _ *none) (query.AssetList, error) { return s.Query.Assets(ctx) })
-	get(s, api, "/v1/assets/{id}", "show-asset", "One host, by id or name",
-		func(ctx context.Context, in *idInput) (query.AssetDetail, error) { return s.Query.Asset(ctx, in.ID) })
-	get(s, api, "/v1/vulnerabilities/{id}", "show-vulnerability", "Who has it, where it is fixed, when it is due",
-		func(ctx context.Context, in *idInput) (query.Vulnerability, error) {
-			return s.Query.Vulnerability(ctx, in.ID)
+	getAsOf(s, api, "/v1/findings/{id}/history", "show-finding-history", "Every recorded state of a finding, oldest first",
+		func(ctx context.Context, q *query.Service, in *idAsOfInput) (query.FindingHistory, error) {
+			return q.FindingHistory(ctx, in.ID)
+		})
+	getAsOf(s, api, "/v1/assets", "list-assets", "Every host we track",
+		func(ctx context.Context, q *query.Service, _ *AsOfInput) (query.AssetList, error) {
+			return q.Assets(ctx)
+		})
+	getAsOf(s, api, "/v1/assets/{id}", "show-asset", "One host, by id or name",
+		func(ctx context.Context, q *query.Service, in *idAsOfInput) (query.AssetDetail, error) {
+			return q.Asset(ctx, in.ID)
+		})
+	getAsOf(s, api, "/v1/vulnerabilities/{id}", "show-vulnerability", "Who has it, where it is fixed, when it is due",
+		func(ctx context.Context, q *query.Service, in *idAsOfInput) (query.Vulnerability, error) {
+			return q.Vulnerability(ctx, in.ID)
 		})
 	get(s, api, "/v1/hosts", "list-hosts", "Hosts and the keys that wait for trust", s.hosts)
 	get(s, api, "/v1/quarantine", "list-quarantine", "What the door refused, newest first", s.quarantine)
 	get(s, api, "/v1/quarantine/{id}", "show-quarantined", "One refused envelope, by its digest", s.quarantined)
-	get(s, api, "/v1/gaps", "list-gaps", "What could not be read or told, on every asset",
-		func(ctx context.Context, _ *none) (query.GapList, error) { return s.Query.Gaps(ctx) })
+	getAsOf(s, api, "/v1/gaps", "list-gaps", "What could not be read or told, on every asset",
+		func(ctx context.Context, q *query.Service, _ *AsOfInput) (query.GapList, error) { return q.Gaps(ctx) })
 	get(s, api, "/v1/feeds", "list-feeds", "What is held of every feed, how old, and what it covers",
 		func(ctx context.Context, _ *none) (FeedList, error) {
 			feeds, err := s.Query.Feeds(ctx)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -26,6 +27,9 @@ type Client struct {
 	URL   string
 	Token string
 	HTTP  *http.Client
+	// AsOf is the moment questions are asked of, empty for now. Questions that
+	// cannot be asked of the past are refused by the collector while it is set.
+	AsOf string
 }
 
 // Problem is a refusal by the collector (RFC 9457).
@@ -165,6 +169,13 @@ func post[T any](ctx context.Context, c *Client, path string, request any) (T, e
 func call[T any](ctx context.Context, c *Client, method, path string, q url.Values, contentType string, body io.Reader) (T, error) {
 	var out T
 	target := strings.TrimRight(c.URL, "/") + path
+	if c.AsOf != "" {
+		q = maps.Clone(q)
+		if q == nil {
+			q = url.Values{}
+		}
+		q.Set("as_of", c.AsOf)
+	}
 	if len(q) > 0 {
 		target += "?" + q.Encode()
 	}

@@ -170,6 +170,8 @@ type Vulnerability struct {
 	Facts    advisory.Facts `json:"facts"`
 	Fixes    []Fix          `json:"fixes" doc:"What each publisher says, by release and package."`
 	Findings []Finding      `json:"findings" doc:"The most urgent 500."`
+	// NotKept names facts that may have been known at the past moment asked of.
+	NotKept []string `json:"not_kept,omitempty" doc:"Kinds of facts that were not kept for the moment asked of; only in answers on the past."`
 	// Next is the cursor for the rest of them, in /v1/findings with this vulnerability.
 	Next string `json:"next,omitempty" doc:"Cursor in /v1/findings?vulnerability= for the rest."`
 }
@@ -204,12 +206,16 @@ func (s *Service) Vulnerability(ctx context.Context, id string) (Vulnerability, 
 	if err != nil {
 		return Vulnerability{}, err
 	}
+	notKept, err := s.Store.FactsNotKept(ctx, id)
+	if err != nil {
+		return Vulnerability{}, err
+	}
 	known, ok := facts[id]
 	if len(advs) == 0 && len(list.Findings) == 0 && !ok {
 		return Vulnerability{}, fmt.Errorf("vulnerability %q: no feed names it: %w", id, store.ErrNotFound)
 	}
 	known.Vulnerability = id
-	out := Vulnerability{Meta: list.Meta, ID: id, Facts: known, Findings: list.Findings, Next: list.Next, Fixes: []Fix{}}
+	out := Vulnerability{Meta: list.Meta, ID: id, Facts: known, Findings: list.Findings, Next: list.Next, NotKept: notKept, Fixes: []Fix{}}
 	for i := range advs {
 		out.Fixes = append(out.Fixes, fixes(&advs[i])...)
 	}

@@ -37,8 +37,9 @@ type Coverage struct {
 	Silent     int `json:"silent"`
 	NeverSeen  int `json:"never_seen"`
 	Terminated int `json:"terminated"`
-	// Waiting counts keys that send reports and are not trusted.
-	Waiting int `json:"waiting"`
+	// Waiting counts keys that send reports and are not trusted; nil for a past
+	// moment, of which it is not kept.
+	Waiting *int `json:"waiting,omitempty"`
 	// Unlisted counts assets that no list names, when there are lists.
 	Unlisted int `json:"unlisted"`
 	// Unfed counts reporting assets whose release no feed covers, Incomplete those
@@ -89,11 +90,11 @@ func (s *Service) Coverage(ctx context.Context, cadence time.Duration) (Coverage
 	if err != nil {
 		return out, fmt.Errorf("read coverage: %w", err)
 	}
-	waiting, err := s.Store.QuarantineKeys(ctx, "unknown_key")
-	if err != nil {
-		return out, fmt.Errorf("read coverage: %w", err)
+	if s.position == nil {
+		if out.Waiting, err = s.pendingKeys(ctx); err != nil {
+			return out, fmt.Errorf("read coverage: %w", err)
+		}
 	}
-	out.Waiting = len(waiting)
 	c := census{at: at, cadence: cadence, roster: classify.NewRoster(e.Listed, e.Identities), seen: map[int64]time.Time{}}
 	for _, im := range imports { // newest first
 		c.seen[im.Leaf] = im.ImportedAt

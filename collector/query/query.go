@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/patchproof/patchproof/collector/store"
@@ -28,23 +29,39 @@ type Store interface {
 	store.Evidence
 	store.Policies
 	store.Classifications
+	store.Past
 }
 
 // Service answers questions over a store.
 type Service struct {
 	Store Store
 	Now   func() time.Time
+
+	// position is set where the service answers for the past.
+	position *store.Position
+	// zone is that of the policy a day was asked of last: reading one takes milliseconds.
+	zone atomic.Pointer[policyZone]
+}
+
+type policyZone struct {
+	policy string
+	zone   *time.Location
 }
 
 // policyAt is the policy in force at the end of the second that an instant names:
-// it may have come into force in it.
+// it may have come into force in it. A past instant is meant to the microsecond.
 func (s *Service) policyAt(ctx context.Context, at time.Time) (store.PolicyRecord, error) {
+	if s.position != nil {
+		return s.Store.PolicyInForce(ctx, at)
+	}
 	return s.Store.PolicyInForce(ctx, at.Add(time.Second-time.Microsecond))
 }
 
 // Meta says what an answer stands on.
 type Meta struct {
 	AsOf time.Time `json:"as_of" doc:"Instant the answer speaks of."`
+	// Leaf is set in answers on the past.
+	Leaf *int64 `json:"leaf,omitempty" doc:"Newest leaf of the evidence log by then; only in answers on the past."`
 	// Count is the number of rows in the answer.
 	Count int `json:"count"`
 	// Filters restate what was asked for, by the names of the filters.
@@ -63,6 +80,7 @@ type Feed struct {
 	Digest     string    `json:"digest" doc:"SHA-256 of the newest applied snapshot or upsert."`
 	Published  time.Time `json:"published,omitzero" doc:"The publisher's own date of the data."`
 	ImportedAt time.Time `json:"imported_at"`
+	AgeSeconds int64     `json:"age_seconds" doc:"From the import to the instant of the answer."`
 	Snapshot   bool      `json:"snapshot" doc:"Whether a whole snapshot was ever applied."`
 	Advisories int       `json:"advisories"`
 	Withdrawn  int       `json:"withdrawn"`
@@ -80,7 +98,12 @@ type Held struct {
 }
 
 // now is the instant an answer speaks of.
-func (s *Service) now() time.Time { return s.Now().UTC().Truncate(time.Second) }
+func (s *Service) now() time.Time {
+	if s.position != nil {
+		return s.position.At
+	}
+	return s.Now().UTC().Truncate(time.Second)
+}
 
 func (s *Service) meta(ctx context.Context, at time.Time, count int) (Meta, error) {
 	feeds, err := s.Feeds(ctx)
@@ -88,6 +111,9 @@ func (s *Service) meta(ctx context.Context, at time.Time, count int) (Meta, erro
 		return Meta{}, err
 	}
 	m := Meta{AsOf: at, Count: count, Filters: map[string]string{}, Feeds: feeds}
+	if s.position != nil {
+		m.Leaf = &s.position.Leaf
+	}
 	if m.Coverage, err = s.assetCounts(ctx, at); err != nil {
 		return m, err
 	}
@@ -108,11 +134,12 @@ func (s *Service) Feeds(ctx context.Context) ([]Feed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list feeds: %w", err)
 	}
+	at := s.now()
 	out := make([]Feed, 0, len(states))
 	for _, f := range states {
 		row := Feed{
 			Name: f.Feed.Name, Kind: f.Feed.Kind, Digest: f.Digest, Published: f.Published,
-			ImportedAt: f.ImportedAt, Snapshot: !f.SnapshotAt.IsZero(), Advisories: f.Advisories,
+			ImportedAt: f.ImportedAt, AgeSeconds: int64(max(at.Sub(f.ImportedAt), 0) / time.Second), Snapshot: !f.SnapshotAt.IsZero(), Advisories: f.Advisories,
 			Withdrawn: f.Withdrawn, Missing: f.Missing, Facts: f.Facts, Releases: []string{},
 		}
 		for _, r := range f.Releases {

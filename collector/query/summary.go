@@ -39,9 +39,10 @@ type AssetCounts struct {
 	NeverReported int `json:"never_reported"`
 	Uncovered     int `json:"uncovered" doc:"On a release that no feed covers."`
 	WithGaps      int `json:"with_gaps"`
-	PendingKeys   int `json:"pending_keys" doc:"Keys that send reports and are not trusted."`
+	// PendingKeys and Waiting are of now: for a past moment they are not known, and nil.
+	PendingKeys *int `json:"pending_keys,omitempty" doc:"Keys that send reports and are not trusted. Not kept for the past."`
 	// Waiting assets have news that findings do not show yet.
-	Waiting int `json:"waiting" doc:"Marked for assessment."`
+	Waiting *int `json:"waiting,omitempty" doc:"Marked for assessment. Not kept for the past."`
 }
 
 // FindingCounts count findings by outcome. Within, Overdue, AwaitingFix and
@@ -279,12 +280,23 @@ func (s *Service) assetCounts(ctx context.Context, at time.Time) (AssetCounts, e
 	if err != nil {
 		return AssetCounts{}, err
 	}
-	pending, err := s.Store.QuarantineKeys(ctx, schema.ReasonUnknownKey)
-	if err != nil {
-		return AssetCounts{}, fmt.Errorf("list pending keys: %w", err)
-	}
-	return AssetCounts{
+	out := AssetCounts{
 		Total: p.Total, Reporting: p.Total - p.NeverReported - p.Silent, Silent: p.Silent, NeverReported: p.NeverReported,
-		Uncovered: p.Uncovered, WithGaps: p.WithGaps, PendingKeys: len(pending), Waiting: p.Waiting,
-	}, nil
+		Uncovered: p.Uncovered, WithGaps: p.WithGaps,
+	}
+	if s.position != nil {
+		return out, nil
+	}
+	out.Waiting = &p.Waiting
+	out.PendingKeys, err = s.pendingKeys(ctx)
+	return out, err
+}
+
+func (s *Service) pendingKeys(ctx context.Context) (*int, error) {
+	keys, err := s.Store.QuarantineKeys(ctx, schema.ReasonUnknownKey)
+	if err != nil {
+		return nil, fmt.Errorf("list pending keys: %w", err)
+	}
+	n := len(keys)
+	return &n, nil
 }

@@ -392,8 +392,24 @@ func answers(t *testing.T, j *job) {
 			t.Errorf("%v -o csv has no head", args)
 		}
 	}
+	pastAnswers(t, j)
 	j.collector.ask("finding", "explain", "F-NOSUCHFINDING").exits(t, 1).says(t, "hint: ")
 	j.collector.ask("asset", "show", "no-such-host").exits(t, 1).says(t, "hint: ")
+}
+
+// pastAnswers asks as of a moment that has just passed, twice.
+func pastAnswers(t *testing.T, j *job) {
+	moment := time.Now().UTC().Add(-time.Millisecond).Format(time.RFC3339Nano)
+	for _, args := range [][]string{{"finding", "list"}, {"summary", "--by", "exposure"}, {"asset", "list"}, {"coverage"}, {"gap", "list"}} {
+		args = append(args, "--as-of", moment, "-o", "json")
+		first := j.collector.ask(args...).exits(t, 0).stdout
+		if again := j.collector.ask(args...).exits(t, 0).stdout; again != first || !strings.Contains(first, `"leaf": `) {
+			t.Errorf("%v: it answered\n%s\nand then\n%s", args, first, again)
+		}
+	}
+	for _, moment := range []string{"2001-01-01", "2101-01-01", "whenever"} {
+		j.collector.ask("summary", "--as-of", moment).exits(t, 1).says(t, "as of")
+	}
 }
 
 func withdrawnAdvisoryCloses(t *testing.T, j *job) {

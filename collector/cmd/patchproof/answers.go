@@ -33,6 +33,8 @@ type answers[T any] struct {
 	sheet func(*T) *table
 	// items are the rows of an answer, one JSON object each.
 	items func(*T) iter.Seq[any]
+	// past is set for a question that can be asked of a moment that is over.
+	past bool
 	// talk is said on standard error under a table.
 	talk func(io.Writer, *T)
 }
@@ -77,6 +79,10 @@ func (a *answers[T]) command(cmd *cobra.Command) *cobra.Command {
 	conn := connectFlags(cmd)
 	formats := a.formats()
 	out := outputFlag(cmd, formats...)
+	asOf := new(string)
+	if a.past {
+		cmd.Flags().StringVar(asOf, "as-of", "", "answer for a moment that is over, as it was known then: a date (its end, in the policy's zone) or an instant (RFC 3339)")
+	}
 	provenance := new(bool)
 	if slices.Contains(formats, "csv") {
 		cmd.Flags().BoolVar(provenance, "provenance", false, "begin csv and jsonl with what the answer stands on (xlsx always has it on a second sheet)")
@@ -90,6 +96,7 @@ func (a *answers[T]) command(cmd *cobra.Command) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		c.AsOf = *asOf
 		v, err := a.ask(cmd.Context(), c, args)
 		if err != nil {
 			return fmt.Errorf("%s: %w", a.what, err)

@@ -23,6 +23,7 @@ func newAssetCommand() *cobra.Command {
 
 func newAssetListCommand() *cobra.Command {
 	q := answers[query.AssetList]{
+		past:  true,
 		what:  "list assets",
 		ask:   func(ctx context.Context, c *client.Client, _ []string) (query.AssetList, error) { return c.Assets(ctx) },
 		about: func(l *query.AssetList) query.Meta { return l.Meta },
@@ -76,6 +77,7 @@ func coveredWord(a *query.Asset) string {
 
 func newAssetShowCommand() *cobra.Command {
 	q := answers[query.AssetDetail]{
+		past: true,
 		what: "show asset",
 		ask: func(ctx context.Context, c *client.Client, args []string) (query.AssetDetail, error) {
 			return c.Asset(ctx, args[0])

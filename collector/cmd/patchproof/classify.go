@@ -286,6 +286,7 @@ func showTrial(cmd *cobra.Command, out string, res *api.RulesTest) error {
 
 func newClassifyGapsCommand() *cobra.Command {
 	q := answers[query.ClassificationGaps]{
+		past: true,
 		what: "list classification gaps",
 		ask: func(ctx context.Context, c *client.Client, _ []string) (query.ClassificationGaps, error) {
 			return c.ClassificationGaps(ctx)

@@ -19,6 +19,7 @@ func newCoverageCommand() *cobra.Command {
 	var cadence time.Duration
 	var presence []string
 	q := answers[query.Coverage]{
+		past: true,
 		what: "show coverage",
 		ask: func(ctx context.Context, c *client.Client, _ []string) (query.Coverage, error) {
 			if err := checkPresence(presence); err != nil {
@@ -88,8 +89,11 @@ func printCoverage(w io.Writer, c *query.Coverage) {
 	coverageTable(c).print(w)
 	fmt.Fprintf(w, "\nexpected %d: %d reporting, %d silent beyond %s, %d never seen; terminated %d\n",
 		c.Expected, c.Reporting, c.Silent, c.Cadence, c.NeverSeen, c.Terminated)
-	fmt.Fprintf(w, "of those tracked: %d on no list, %d with no feed for their release, %d with an incomplete inventory, %d with a classification gap; %d keys wait for trust\n",
-		c.Unlisted, c.Unfed, c.Incomplete, c.Unclassified, c.Waiting)
+	fmt.Fprintf(w, "of those tracked: %d on no list, %d with no feed for their release, %d with an incomplete inventory, %d with a classification gap\n",
+		c.Unlisted, c.Unfed, c.Incomplete, c.Unclassified)
+	if c.Waiting != nil {
+		fmt.Fprintf(w, "%s wait for trust\n", plural(*c.Waiting, "key"))
+	}
 	for _, l := range c.Lists {
 		fmt.Fprintf(w, "list %s: imported %s\n", clean(l.Source), stamp(l.ImportedAt))
 	}

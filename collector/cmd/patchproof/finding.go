@@ -60,6 +60,7 @@ quotes, which the shell must let through: --owner '"Smith, Jones",payments'.`,
 		return nil
 	}
 	q := answers[query.FindingList]{
+		past: true,
 		what: "list findings",
 		ask: func(ctx context.Context, c *client.Client, _ []string) (query.FindingList, error) {
 			return everyFinding(f, func(f query.Filter) (query.FindingList, error) { return c.Findings(ctx, f) })
@@ -81,6 +82,7 @@ quotes, which the shell must let through: --owner '"Smith, Jones",payments'.`,
 
 func newFindingHistoryCommand() *cobra.Command {
 	q := answers[query.FindingHistory]{
+		past: true,
 		what: "tell history of finding",
 		ask: func(ctx context.Context, c *client.Client, args []string) (query.FindingHistory, error) {
 			return c.FindingHistory(ctx, args[0])
@@ -260,6 +262,7 @@ func findingSheet(fs []query.Finding) *table {
 
 func newFindingExplainCommand() *cobra.Command {
 	q := answers[query.Explanation]{
+		past: true,
 		what: "explain finding",
 		ask: func(ctx context.Context, c *client.Client, args []string) (query.Explanation, error) {
 			return c.Explain(ctx, args[0])
@@ -359,7 +362,7 @@ func footer(w io.Writer, m query.Meta, noun string) {
 		n    int
 		what string
 	}{
-		{m.Coverage.Waiting, "with news that is not assessed yet"},
+		{known(m.Coverage.Waiting), "with news that is not assessed yet"},
 		{m.Coverage.Uncovered, "on a release that no feed covers"},
 		{m.Coverage.WithGaps, "with gaps"},
 		{m.Coverage.Silent, "silent"},

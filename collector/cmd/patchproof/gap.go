@@ -14,6 +14,7 @@ import (
 func newGapCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "gap", Short: "what could not be read or told"}
 	q := answers[query.GapList]{
+		past:  true,
 		what:  "list gaps",
 		ask:   func(ctx context.Context, c *client.Client, _ []string) (query.GapList, error) { return c.Gaps(ctx) },
 		about: func(l *query.GapList) query.Meta { return l.Meta },

@@ -44,6 +44,7 @@ what turned out not to affect anybody.`,
 		return nil
 	}
 	q := answers[query.Summary]{
+		past: true,
 		what: "read summary",
 		ask: func(ctx context.Context, c *client.Client, _ []string) (query.Summary, error) {
 			return c.Summary(ctx, f, by)
@@ -170,11 +171,11 @@ func printSummary(w io.Writer, s *query.Summary) {
 	fmt.Fprintln(w)
 	fmt.Fprintf(w, "Assets    %d: %d reporting, %d silent, %d never reported\n", a.Total, a.Reporting, a.Silent, a.NeverReported)
 	fmt.Fprintf(w, "          %d with gaps, %d on a release no feed covers\n", a.WithGaps, a.Uncovered)
-	if a.Waiting > 0 {
-		fmt.Fprintf(w, "          %d with news that is not assessed yet\n", a.Waiting)
+	if n := known(a.Waiting); n > 0 {
+		fmt.Fprintf(w, "          %d with news that is not assessed yet\n", n)
 	}
-	if a.PendingKeys > 0 {
-		fmt.Fprintf(w, "          %s not trusted yet: patchproof host list\n", plural(a.PendingKeys, "key"))
+	if n := known(a.PendingKeys); n > 0 {
+		fmt.Fprintf(w, "          %s not trusted yet: patchproof host list\n", plural(n, "key"))
 	}
 	fmt.Fprintf(w, "Findings  %d running: %d overdue, %d within time, %d awaiting a fix\n", f.Running, f.Overdue, f.Within, f.AwaitingFix)
 	fmt.Fprintf(w, "          of these %d wait for a reboot, %d for a restart,\n", f.PendingReboot, f.PendingRestart)
@@ -203,6 +204,14 @@ func printSummary(w io.Writer, s *query.Summary) {
 	}
 	fmt.Fprintln(w, "\nFeeds")
 	feedTable(s.Feeds, s.AsOf).print(w)
+}
+
+// known is a count that answers on the past are without.
+func known(n *int) int {
+	if n == nil {
+		return 0
+	}
+	return *n
 }
 
 func feedTable(fs []query.Feed, at time.Time) *table {

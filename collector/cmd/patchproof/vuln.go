@@ -16,6 +16,7 @@ import (
 func newVulnCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "vuln", Short: "one vulnerability across the estate"}
 	q := answers[query.Vulnerability]{
+		past: true,
 		what: "show vulnerability",
 		ask: func(ctx context.Context, c *client.Client, args []string) (query.Vulnerability, error) {
 			return wholeVulnerability(ctx, c, strings.ToUpper(args[0]))
