@@ -95,13 +95,13 @@ func sound(c *jwt.AccountClaims) error {
 	return nil
 }
 
-// systemAccount lets the collector push account claims and hear of denials, and
-// nothing else a system account could do.
+// systemAccount lets the collector push and look up account claims, and nothing
+// else a system account could do.
 func systemAccount(c *jwt.AccountClaims, scope *jwt.UserScope) {
 	c.Limits.Payload = jwt.NoLimit // servers talk to each other here
 	c.Limits.Exports, c.Limits.WildcardExports = jwt.NoLimit, true
-	scope.Template.Pub.Allow.Add("$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE", "$SYS.REQ.CLAIMS.UPDATE")
-	scope.Template.Sub.Allow.Add("_INBOX.>", "$SYS.SERVER.*.CLIENT.AUTH.ERR")
+	scope.Template.Pub.Allow.Add("$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE", "$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP")
+	scope.Template.Sub.Allow.Add("_INBOX.>")
 }
 
 // Subjects of claims.
