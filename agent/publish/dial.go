@@ -2,6 +2,8 @@ package publish
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"sync"
 
@@ -15,6 +17,8 @@ type dialer struct {
 	authority *pin.Authority
 	mu        sync.Mutex
 	conn      net.Conn
+	// failed is why the last connection could not be made.
+	failed error
 }
 
 // Dial makes a connection, with TLS when an authority is pinned.
@@ -25,13 +29,25 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	if err == nil && d.authority != nil {
 		conn, err = d.authority.Client(ctx, conn, address)
 	}
-	if err != nil {
-		return nil, err
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.conn = conn
+	d.conn, d.failed = conn, err
+	if err != nil {
+		d.conn = nil
+		return nil, err
+	}
 	return conn, nil
+}
+
+// why adds to what the client says, which may be no more than that there is no
+// server, what the dialer knows.
+func (d *dialer) why(err error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err == nil || d.failed == nil || errors.Is(err, d.failed) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, d.failed)
 }
 
 // SkipTLSHandshake tells the client that Dial has made it.
