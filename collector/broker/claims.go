@@ -45,8 +45,8 @@ func operatorClaims(op, system pair) (string, error) {
 }
 
 // accountClaims writes the claims of an account, signed by the operator's
-// signing key. Revocations are for the account of hosts.
-func accountClaims(n Account, op pair, keys map[Account]pair, revoked jwt.RevocationList) (string, error) {
+// signing key. New ones revoke nobody: no user was signed by their keys yet.
+func accountClaims(n Account, op pair, keys map[Account]pair) (string, error) {
 	c := jwt.NewAccountClaims(keys[n].id())
 	c.Name = string(n)
 	c.Limits.LeafNodeConn = 0
@@ -54,7 +54,6 @@ func accountClaims(n Account, op pair, keys map[Account]pair, revoked jwt.Revoca
 	c.Limits.Imports = 0
 	c.Limits.Payload = MaxMessage
 	c.Limits.DisallowBearer = true
-	c.Revocations = revoked
 	// Who is signed by another key than the scoped one may do nothing.
 	c.DefaultPermissions.Pub.Deny.Add(">")
 	c.DefaultPermissions.Sub.Deny.Add(">")
