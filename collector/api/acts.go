@@ -30,6 +30,11 @@ type ImportResult struct {
 	Outcomes []ImportOutcome `json:"outcomes"`
 }
 
+type clearInput struct {
+	ID   string `path:"id" maxLength:"253"`
+	Body ClearRequest
+}
+
 func (s *server) acts(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "trust-host", Method: http.MethodPost, Path: "/v1/hosts/trust",
@@ -41,6 +46,17 @@ func (s *server) acts(api huma.API) {
 			return nil, s.fail(ctx, err)
 		}
 		return &answer[TrustResult]{Body: out}, nil
+	})
+	huma.Register(api, huma.Operation{
+		OperationID: "clear-clone", Method: http.MethodPost, Path: "/v1/assets/{id}/lines/keep",
+		Summary: "Say which line of reports is the host's; the others no longer count", DefaultStatus: http.StatusOK,
+		Errors: []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity},
+	}, func(ctx context.Context, in *clearInput) (*answer[ClearResult], error) {
+		out, err := s.Operator.ClearClone(ctx, in.ID, in.Body, tokenName(ctx))
+		if err != nil {
+			return nil, s.fail(ctx, err)
+		}
+		return &answer[ClearResult]{Body: out}, nil
 	})
 	huma.Register(api, huma.Operation{
 		OperationID: "import-feed", Method: http.MethodPost, Path: "/v1/feeds/import",

@@ -32,6 +32,8 @@ const Version = "1.0.0"
 type Operator interface {
 	// TrustHost trusts the key with a fingerprint and replays what it sent.
 	TrustHost(ctx context.Context, r TrustRequest, by string) (TrustResult, error)
+	// ClearClone records which line of reports is a host's.
+	ClearClone(ctx context.Context, host string, r ClearRequest, by string) (ClearResult, error)
 	// PendingHosts lists keys that send reports and are not trusted.
 	PendingHosts(ctx context.Context) ([]PendingHost, error)
 	// ImportFeed applies or holds what an uploaded document holds.
@@ -61,6 +63,22 @@ type TrustResult struct {
 	Name     string `json:"name"`
 	Replayed int    `json:"replayed" doc:"Quarantined reports that were accepted."`
 	Refused  int    `json:"refused" doc:"Quarantined reports that were refused for another reason."`
+}
+
+// ClearRequest says which line of reports is the host's, and why.
+type ClearRequest struct {
+	Keep   string `json:"keep" minLength:"8" maxLength:"64" doc:"A report of the line, by its id or the beginning of it."`
+	Reason string `json:"reason" minLength:"1" maxLength:"1024" doc:"Kept as evidence."`
+}
+
+// ClearResult says what counts now.
+type ClearResult struct {
+	Asset string `json:"asset"`
+	Name  string `json:"name"`
+	Keep  string `json:"keep"`
+	Kept  int    `json:"kept" doc:"Reports of the line."`
+	Aside int    `json:"aside" doc:"Reports that no longer count. They stay on record."`
+	Leaf  int64  `json:"leaf"`
 }
 
 // PendingHost is a key that sends reports and is not trusted.

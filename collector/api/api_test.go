@@ -43,6 +43,11 @@ func (o *operator) TrustHost(_ context.Context, r api.TrustRequest, by string) (
 	return api.TrustResult{Asset: "a-1", Name: r.Name, Replayed: 2}, o.err
 }
 
+func (o *operator) ClearClone(_ context.Context, host string, r api.ClearRequest, by string) (api.ClearResult, error) {
+	o.by = by
+	return api.ClearResult{Asset: host, Keep: r.Keep, Kept: 2, Aside: 1}, o.err
+}
+
 func (o *operator) PendingHosts(context.Context) ([]api.PendingHost, error) { return nil, o.err }
 
 func (o *operator) ImportFeed(_ context.Context, u api.Upload, _ string) ([]api.ImportOutcome, error) {

@@ -224,6 +224,8 @@ func (s *server) questions(api huma.API) {
 		func(ctx context.Context, q *query.Service, in *idAsOfInput) (query.Vulnerability, error) {
 			return q.Vulnerability(ctx, in.ID)
 		})
+	get(s, api, "/v1/assets/{id}/lines", "show-lines", "How the reports of a host follow each other, and whether two hosts speak with its key",
+		func(ctx context.Context, in *idInput) (query.LineList, error) { return s.Query.Lines(ctx, in.ID) })
 	get(s, api, "/v1/hosts", "list-hosts", "Hosts and the keys that wait for trust", s.hosts)
 	get(s, api, "/v1/quarantine", "list-quarantine", "What the door refused, newest first", s.quarantine)
 	get(s, api, "/v1/quarantine/{id}", "show-quarantined", "One refused envelope, by its digest", s.quarantined)

@@ -45,7 +45,10 @@ var operations = map[string]operation{
 	"show-key":             {scope: access.Read},
 	"show-checkpoint":      {scope: access.Read},
 
+	"show-lines": {scope: access.Read},
+
 	"trust-host":  {scope: access.Operate},
+	"clear-clone": {scope: access.Approve},
 	"import-feed": {scope: access.Operate, stream: true},
 
 	"show-classification":      {scope: access.Read},

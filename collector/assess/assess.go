@@ -11,6 +11,8 @@
 //   - Nothing closes because data is missing: an incomplete report, a release no
 //     feed covers, an undetermined comparison, an advisory that a newer snapshot
 //     no longer lists.
+//   - Where two hosts may be speaking with one key, what either shows stands, and
+//     ends only when none shows it any more.
 //   - First detection only ever moves earlier, and never before the collector
 //     held the advisory that names it.
 //   - Each batch of outcomes commits with one evidence leaf over its list.
@@ -29,6 +31,7 @@ import (
 	"github.com/patchproof/patchproof/collector/evidence"
 	"github.com/patchproof/patchproof/collector/finding"
 	"github.com/patchproof/patchproof/collector/inventory"
+	"github.com/patchproof/patchproof/collector/lineage"
 	"github.com/patchproof/patchproof/collector/match"
 	"github.com/patchproof/patchproof/collector/policy"
 	"github.com/patchproof/patchproof/collector/sla"
@@ -54,6 +57,7 @@ const (
 // Store is what assessing needs of the collector's memory.
 type Store interface {
 	store.Reports
+	store.Lines
 	store.Assets
 	store.Advisories
 	store.Assessments
@@ -70,6 +74,8 @@ type Past interface {
 	States(ctx context.Context, asset string, after uint64) ([]store.Report, error)
 	Report(ctx context.Context, id string) (store.Report, error)
 	Part(ctx context.Context, digest string) (string, error)
+	// Lineage is asked for when the reports are not one chain.
+	Lineage(ctx context.Context, asset string) (store.Lineage, error)
 	AssetFindings(ctx context.Context, asset string) ([]finding.Finding, error)
 
 	Generation(ctx context.Context, r inventory.Release) (int64, error)
@@ -310,23 +316,26 @@ func (a *Assessor) asset(ctx context.Context, m store.Mark, now time.Time) (stor
 	if err != nil {
 		return out, err
 	}
-	steps, before, err := a.steps(ctx, as)
+	ch, err := a.chain(ctx, &as)
 	if err != nil {
 		return out, err
 	}
 	window := time.Duration(a.policy.Switches.ReopenDays) * 24 * time.Hour
-	f := newFold(as, prev, before, window, now)
-	for i := range steps {
-		f.step(steps[i])
+	f := newFold(as, prev, ch.before, window, now)
+	for i := range ch.steps {
+		f.step(ch.steps[i])
 	}
-	last := steps[len(steps)-1]
+	last := ch.steps[len(ch.steps)-1]
 	f.settle(last)
-	head, err := a.past.Report(ctx, as.Head.ReportID)
+	reported, err := a.reportedGaps(ctx, ch.heads)
 	if err != nil {
 		return out, err
 	}
 	out.Covered = last.result.Covered
-	out.Gaps = joinGaps(head.Statement.Gaps, last.result.Gaps)
+	out.Gaps = slices.Concat(ch.gaps, joinGaps(reported, last.result.Gaps))
+	if lineage.Suspected(ch.gaps) && !lineage.Suspected(as.Gaps) {
+		a.log.Warn("clone suspected", "asset", as.ID, "lines", len(ch.heads), "reason", ch.gaps[0].Detail)
+	}
 	out.Undetermined = f.undetermined(last)
 	c, err := a.inForce(ctx, as, now)
 	if err != nil {
@@ -385,6 +394,45 @@ func (a *Assessor) steps(ctx context.Context, as store.Asset) (steps []step, bef
 		steps = append(steps, st)
 	}
 	return steps, before, nil
+}
+
+// chain is what an assessment folds.
+type chain struct {
+	steps []step
+	// before is the state that was assessed last, nil when there is none.
+	before *store.Report
+	// heads are the reports that say what is on the host now: one, unless two hosts
+	// may be speaking with one key. gaps say that.
+	heads []string
+	gaps  []schema.Gap
+}
+
+// chain reads an asset's reports as the chain they are, or as the lines they are.
+func (a *Assessor) chain(ctx context.Context, as *store.Asset) (chain, error) {
+	if as.Forked || as.Moved {
+		as.Refold = true // what a line adds or ends is told by all of them
+		return a.lines(ctx, *as)
+	}
+	steps, before, err := a.steps(ctx, *as)
+	return chain{steps: steps, before: before, heads: []string{as.Head.ReportID}}, err
+}
+
+// reportedGaps gathers what hosts say they could not read. What is told of a
+// key's use is the collector's own to say.
+func (a *Assessor) reportedGaps(ctx context.Context, heads []string) ([]schema.Gap, error) {
+	var gaps []schema.Gap
+	for _, id := range heads {
+		r, err := a.past.Report(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range r.Statement.Gaps {
+			if g.Extractor != lineage.Extractor && !slices.Contains(gaps, g) {
+				gaps = append(gaps, g)
+			}
+		}
+	}
+	return gaps, nil
 }
 
 func (a *Assessor) matchState(ctx context.Context, r store.Report) (step, error) {

@@ -77,13 +77,16 @@ func (w *world) leaf(kind string) store.Leaf {
 
 // statement is what one report says.
 type statement struct {
-	sequence   uint64
-	kernel     string
-	packages   []schema.Package
-	incomplete bool
-	release    inventory.Release
-	gaps       []schema.Gap
-	patches    []schema.LivePatch
+	sequence uint64
+	// branch tells reports of one sequence apart; previous is the branch of the one before.
+	branch, previous string
+	instance         string
+	kernel           string
+	packages         []schema.Package
+	incomplete       bool
+	release          inventory.Release
+	gaps             []schema.Gap
+	patches          []schema.LivePatch
 	// stale is nil when the report has no such part.
 	stale []schema.Stale
 }
@@ -94,6 +97,16 @@ func deb(name, source, evr string) schema.Package {
 		Format: schema.FormatDeb, Name: name, Version: version, Release: release, Arch: "amd64",
 		Source: source, SourceVersion: evr, Status: "installed",
 	}
+}
+
+// id is the id of its report.
+func (s statement) id() string { return s.branch + fmt.Sprintf("%0*x", 64-len(s.branch), s.sequence) }
+
+func (s statement) before() string {
+	if s.sequence <= 1 {
+		return ""
+	}
+	return statement{sequence: s.sequence - 1, branch: s.previous}.id()
 }
 
 // report records a statement as the door would, at the world's clock.
@@ -108,11 +121,14 @@ func (w *world) report(s statement) {
 	}
 	part := schema.NewPart(schema.PartPackages, text)
 	r := store.Report{
-		ID: fmt.Sprintf("%064x", s.sequence), Asset: assetID, Key: w.key, Sequence: s.sequence,
+		ID: s.id(), Asset: assetID, Key: w.key, Sequence: s.sequence, Previous: s.before(),
 		CollectedAt: w.clock, ReceivedAt: w.clock, Release: s.release, Kernel: inventory.Kernel{Release: s.kernel, LivePatches: s.patches},
 		SetDigest: part.Digest, Complete: !s.incomplete, Raw: fmt.Appendf(nil, "raw %d", s.sequence), Road: "test",
 		Statement:  schema.Report{Sequence: s.sequence, CollectedAt: w.clock, Parts: []schema.Part{part}, Gaps: s.gaps},
 		PartsTexts: map[string]string{part.Digest: text},
+	}
+	if s.instance != "" {
+		r.Statement.Cloud = &schema.Cloud{Provider: "aws", InstanceID: s.instance}
 	}
 	if s.stale != nil {
 		text, err := schema.EncodeStale(s.stale)

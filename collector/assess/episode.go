@@ -12,7 +12,8 @@ import (
 // the state was already history.
 func (f *fold) standing(k key, e *evidenceFor, s step) *finding.Finding {
 	held := heldSince(e.exposed)
-	detected := later(s.report.ReceivedAt, held)
+	shown := e.shown(&s)
+	detected := later(shown.ReceivedAt, held)
 	cur := f.findings[k]
 	if cur != nil && cur.State.Running() {
 		return cur
@@ -31,14 +32,14 @@ func (f *fold) standing(k key, e *evidenceFor, s step) *finding.Finding {
 	next := &finding.Finding{
 		ID: finding.ID(f.asset, k.vulnerability, k.component), Asset: f.asset,
 		Vulnerability: k.vulnerability, Component: k.component, Episode: 1,
-		Detected: detected, DetectedReport: s.report.ID,
+		Detected: detected, DetectedReport: shown.ID,
 	}
 	if cur != nil {
 		next.Episode, next.Previous, next.Regression = max(cur.Episode, 1)+1, cur.ID, true
 		next.ID = finding.EpisodeID(f.asset, k.vulnerability, k.component, next.Episode)
 		f.past[cur.ID] = cur
 	} else if s.again {
-		next.Detected = later(s.report.ReceivedAt, held)
+		next.Detected = later(shown.ReceivedAt, held)
 	}
 	f.spans[next.ID] = []lifecycle.Span{{From: next.Detected}}
 	f.findings[k] = next

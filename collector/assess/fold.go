@@ -61,6 +61,16 @@ type evidenceFor struct {
 	patched      []patched      // fixed by live patch alone
 	undetermined []*match.Match
 	cleared      []*match.Match // not affected, with words
+	// shownBy is the report that shows it, nil for the state's own.
+	shownBy *store.Report
+}
+
+// shown returns the report of a state that shows what e says.
+func (e *evidenceFor) shown(s *step) *store.Report {
+	if e.shownBy != nil {
+		return e.shownBy
+	}
+	return &s.report
 }
 
 // patched is a match that a live patch covers, with the proof.

@@ -143,6 +143,16 @@ func (c *Client) TrustHost(ctx context.Context, r api.TrustRequest) (api.TrustRe
 	return post[api.TrustResult](ctx, c, "/v1/hosts/trust", r)
 }
 
+// Lines shows how the reports of a host follow each other.
+func (c *Client) Lines(ctx context.Context, idOrName string) (query.LineList, error) {
+	return get[query.LineList](ctx, c, "/v1/assets/"+url.PathEscape(idOrName)+"/lines", nil)
+}
+
+// ClearClone says which line of reports is a host's.
+func (c *Client) ClearClone(ctx context.Context, idOrName string, r api.ClearRequest) (api.ClearResult, error) {
+	return post[api.ClearResult](ctx, c, "/v1/assets/"+url.PathEscape(idOrName)+"/lines/keep", r)
+}
+
 // ImportFeed uploads a publisher's document.
 func (c *Client) ImportFeed(ctx context.Context, name string, body io.Reader, confirm bool) (api.ImportResult, error) {
 	q := url.Values{"name": {name}}

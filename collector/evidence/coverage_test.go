@@ -47,7 +47,7 @@ var columns = map[string]map[string]class{
 	"asset": {
 		"id": leafed, "name": leafed, "key": leafed, "transport_key": leafed, "trusted_at": leafed, "attributes": leafed, "declared": leafed,
 		"classified": leafed, "attributes_by": leafed, "attributes_at": leafed, "head": leafed,
-		"head_sequence": computed, "head_release": computed, "assessed_sequence": computed, "refold": computed,
+		"head_sequence": computed, "head_release": computed, "assessed_sequence": computed, "refold": computed, "forked": computed, "moved": computed,
 		"assessed_at": because("when somebody last looked; looking changes nothing and has no leaf"),
 		"in_force":    leafed, "covered": leafed, "gaps": leafed,
 		"leaf": notYet("what stood before the present state is not replayed"), "head_leaf": notYet("what stood before the present state is not replayed"),
@@ -61,6 +61,7 @@ var columns = map[string]map[string]class{
 	"checkpoint":           all(leafed, "size", "at", "note"),
 	"classification":       all(leafed, "asset", "leaf", "body"),
 	"classification_rules": all(leafed, "leaf", "digest", "source", "applied_at", "applied_by"),
+	"clone_decision":       all(leafed, "leaf", "asset", "keep", "by", "at", "reason"),
 	"counter":              all(because("numbers marks and tells caches that they are old; restarting forgets them"), "name", "value"),
 	"dirty":                all(because("marks what waits for assessment; one more costs an assessment, one less is made up by the next change"), "asset", "version", "scoped"),
 	"dirty_vulnerability":  all(because("says what of a marked asset waits; what nobody names is assessed with the asset"), "asset", "vulnerability"),

@@ -18,9 +18,11 @@ type Problem struct {
 const (
 	// BreakGap: the report before was never received.
 	BreakGap = "gap"
-	// BreakFork: the report names another one as the report before than the one
-	// that was received under that sequence.
+	// BreakFork: the report names another one as the report before than those that
+	// were received under that sequence, or shares its own with another.
 	BreakFork = "fork"
+	// BreakMachine: one key sealed reports on machines that are not one.
+	BreakMachine = "machine"
 )
 
 // Break is a place where a host's reports do not follow each other. The host

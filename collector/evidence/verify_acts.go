@@ -44,6 +44,8 @@ type said struct {
 	asked    map[string][]string
 	// refused are the envelopes in quarantine.
 	refused map[string]refused
+	// decisions are those on suspicions of clones, in order of leaves.
+	decisions []store.CloneDecision
 }
 
 // refused is an envelope in quarantine, as its leaves say.
@@ -130,6 +132,8 @@ func (s *said) read(l store.Leaf, r *run) error {
 			return err
 		}
 		s.epochs = append(s.epochs, e)
+	case KindClone:
+		return s.clone(l)
 	case KindAssessment:
 		return r.assessment(l)
 	case KindClassification:
@@ -180,7 +184,11 @@ func (r *run) checkHeadOf(where string, a store.Asset, states []store.Report) er
 		}
 		return nil
 	}
-	last, err := r.Store.Report(r.ctx, states[len(states)-1].ID)
+	newest, err := r.checkLines(where, a, states)
+	if err != nil || newest == "" {
+		return err
+	}
+	last, err := r.Store.Report(r.ctx, newest)
 	if err != nil {
 		return r.fault(where, err)
 	}
@@ -195,7 +203,7 @@ func (r *run) acts() error {
 	for id := range r.said.attributes {
 		r.problem("host "+id, "it was trusted and has no row: it was removed")
 	}
-	for _, step := range []func() error{r.checkPolicies, r.checkTokens, r.checkApprovals, r.checkClassifications, r.checkKeys, r.checkQuarantine, r.checkFeeds, r.checkFindings, r.checkAdvisories, r.checkDerived} {
+	for _, step := range []func() error{r.checkPolicies, r.checkTokens, r.checkApprovals, r.checkDecisions, r.checkClassifications, r.checkKeys, r.checkQuarantine, r.checkFeeds, r.checkFindings, r.checkAdvisories, r.checkDerived} {
 		if err := step(); err != nil {
 			return err
 		}

@@ -190,24 +190,36 @@ func (r *run) chains() error {
 	return nil
 }
 
+// place is a sequence of a key, with the reports received under it.
+type place struct {
+	sequence uint64
+	here     []string
+}
+
 func (r *run) chain(asset string, states []store.Report) {
-	last := map[string]store.Report{} // by key
+	last := map[string]place{} // by key
 	for _, s := range states {
-		before, ok := last[s.Key]
-		last[s.Key] = s
+		p, ok := last[s.Key]
 		k := Break{Asset: asset, Sequence: s.Sequence, Report: s.ID}
 		switch {
+		case ok && s.Sequence == p.sequence:
+			k.Kind, k.What = BreakFork, fmt.Sprintf("report %s has this sequence too", p.here[0])
+			p.here = append(p.here, s.ID)
 		case !ok && s.Sequence > 1:
 			k.Kind, k.What = BreakGap, fmt.Sprintf("no report before it was received, %d are missing", s.Sequence-1)
-		case !ok && s.Previous == "":
-			continue
-		case ok && s.Sequence != before.Sequence+1:
-			k.Kind, k.What = BreakGap, fmt.Sprintf("reports %d to %d were not received", before.Sequence+1, s.Sequence-1)
-		case ok && s.Previous == before.ID:
-			continue
+			p = place{sequence: s.Sequence, here: []string{s.ID}}
+		case ok && s.Sequence != p.sequence+1:
+			k.Kind, k.What = BreakGap, fmt.Sprintf("reports %d to %d were not received", p.sequence+1, s.Sequence-1)
+			p = place{sequence: s.Sequence, here: []string{s.ID}}
 		default:
-			k.Kind, k.What = BreakFork, fmt.Sprintf("it names %q as the report before, received was %q", s.Previous, before.ID)
+			if ok && !slices.Contains(p.here, s.Previous) {
+				k.Kind, k.What = BreakFork, fmt.Sprintf("it names %q as the report before, received was %q", s.Previous, strings.Join(p.here, ", "))
+			}
+			p = place{sequence: s.Sequence, here: []string{s.ID}}
 		}
-		r.Breaks = append(r.Breaks, k)
+		last[s.Key] = p
+		if k.Kind != "" {
+			r.Breaks = append(r.Breaks, k)
+		}
 	}
 }

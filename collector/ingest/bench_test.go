@@ -16,10 +16,13 @@ func BenchmarkAccept(b *testing.B) {
 	r.trust(b, h)
 	packages := manyPackages(700)
 	var raws [][]byte
+	previous := ""
 	for seq := range b.N {
 		packages[0].Version = "1." + string(rune('a'+seq%26)) + "0"
-		raw, _ := h.Seal(b, h.Report(b, uint64(seq)+1, packages...))
-		raws = append(raws, raw)
+		report := h.Report(b, uint64(seq)+1, packages...)
+		report.Previous = previous
+		raw, id := h.Seal(b, report)
+		raws, previous = append(raws, raw), id
 	}
 	b.ResetTimer()
 	for _, raw := range raws {

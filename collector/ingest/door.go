@@ -20,6 +20,7 @@ import (
 // Store is what the door needs of the collector's memory.
 type Store interface {
 	store.Reports
+	store.Lines
 	store.Assets
 	store.Quarantine
 }
@@ -263,8 +264,6 @@ func (d *Door) record(ctx context.Context, p *passage) ([]byte, error) {
 	}
 	index, err := d.o.Store.AcceptReport(ctx, row, leaf)
 	switch {
-	case errors.Is(err, store.ErrFork):
-		return d.refuse(ctx, p, &Rejection{schema.ReasonSequenceFork, err})
 	case errors.Is(err, store.ErrExists): // another collector on the same store was faster
 		held, err := d.o.Store.Report(ctx, p.opened.ID)
 		if err != nil {

@@ -13,8 +13,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/patchproof/patchproof/collector/evidence"
 	"github.com/patchproof/patchproof/collector/ingest"
 	"github.com/patchproof/patchproof/collector/internal/natstest"
+	"github.com/patchproof/patchproof/collector/store"
 	"github.com/patchproof/patchproof/collector/store/sqlstore"
 	"github.com/patchproof/patchproof/schema"
 	"github.com/patchproof/patchproof/schema/envelope"
@@ -251,19 +253,54 @@ func TestPartByDigestIsWhatItSays(t *testing.T) {
 	})
 }
 
-func TestSequenceForkIsRefused(t *testing.T) {
+// Both reports of a fork are on record with a receipt: neither line can be kept
+// from speaking by the other.
+func TestForkIsKept(t *testing.T) {
 	r, h := open(t), natstest.NewHost(t, 1)
 	r.trust(t, h)
 	raw, id := h.Seal(t, h.Report(t, 1))
 	r.accept(t, deliver(h, raw))
 	fork, forkID := h.Seal(t, h.Report(t, 1, natstest.Package("other", "1")))
-	receipt := r.open(t, r.refuse(t, deliver(h, fork), schema.ReasonSequenceFork))
-	if receipt.ReportID != forkID || receipt.Reason != schema.ReasonSequenceFork || receipt.Sequence != 1 {
+	receipt := r.accept(t, deliver(h, fork))
+	if receipt.ReportID != forkID || receipt.Kind != schema.ReceiptAccepted || receipt.Sequence != 1 {
 		t.Errorf("got receipt %+v", receipt)
 	}
 	a, err := r.store.AssetByKey(t.Context(), schema.KeyID(h.Public()))
-	if err != nil || a.Head == nil || a.Head.ReportID != id {
-		t.Errorf("head is %+v, %v; want the first report", a.Head, err)
+	if err != nil || !a.Forked || a.Head == nil || a.Head.ReportID != max(id, forkID) {
+		t.Errorf("forked %v, head %+v, %v", a.Forked, a.Head, err)
+	}
+	for _, id := range []string{id, forkID} {
+		if held, err := r.store.Report(t.Context(), id); err != nil || len(held.Raw) == 0 {
+			t.Errorf("report %s: %v", id, err)
+		}
+	}
+}
+
+// Forks that an earlier version put into quarantine are taken in.
+func TestQuarantinedForksAreTakenIn(t *testing.T) {
+	r, h := open(t), natstest.NewHost(t, 1)
+	r.trust(t, h)
+	raw, _ := h.Seal(t, h.Report(t, 1))
+	r.accept(t, deliver(h, raw))
+	fork, forkID := h.Seal(t, h.Report(t, 1, natstest.Package("other", "1")))
+	q := store.Quarantined{
+		Digest: schema.PartDigest(string(fork)), Key: schema.KeyID(h.Public()), Reason: schema.ReasonSequenceFork,
+		Road: "nats/" + h.TransportKey(), Count: 1, FirstAt: now, LastAt: now, Raw: fork,
+	}
+	leaf, err := evidence.QuarantineLeaf(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.store.Quarantine(t.Context(), q, ingest.DefaultLimits, leaf); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []ingest.Replayed{{Accepted: 1}, {}} {
+		if got, err := r.ReplayTrusted(t.Context()); err != nil || got != want {
+			t.Errorf("got %+v, %v; want %+v", got, err, want)
+		}
+	}
+	if _, err := r.store.Report(t.Context(), forkID); err != nil {
+		t.Error(err)
 	}
 }
 

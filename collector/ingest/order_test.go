@@ -2,6 +2,7 @@ package ingest_test
 
 import (
 	"database/sql"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -22,7 +23,7 @@ var facts = map[string]string{
 		set_digest, complete, road, statement, hex(raw) FROM report ORDER BY id`,
 	"report_part": `SELECT report, name, digest FROM report_part ORDER BY report, name`,
 	"part":        `SELECT digest, size FROM part ORDER BY digest`,
-	"asset":       `SELECT id, name, key, transport_key, trusted_at, attributes, head, head_sequence, head_release, assessed_sequence FROM asset ORDER BY id`,
+	"asset":       `SELECT id, name, key, transport_key, trusted_at, attributes, head, head_sequence, head_release, assessed_sequence, forked, moved, refold FROM asset ORDER BY id`,
 	"dirty":       `SELECT asset FROM dirty ORDER BY asset`,
 	"leaves":      `SELECT kind, COUNT(*) FROM leaf WHERE kind NOT LIKE 'quarantine%' GROUP BY kind ORDER BY kind`,
 }
@@ -127,6 +128,41 @@ func TestAnyOrderSameDatabase(t *testing.T) {
 		var shuffled []ingest.Delivery
 		for _, i := range order {
 			shuffled = append(shuffled, deliveries[i], deliveries[order[0]]) // and duplicates
+		}
+		if diff := cmp.Diff(want, fill(t, shuffled)); diff != "" {
+			t.Fatalf("order %v leaves another database (-in order +shuffled):\n%s", order, diff)
+		}
+	})
+}
+
+// Forks, a broken chain and a second machine leave one database too, in every order.
+func TestForksInAnyOrderSameDatabase(t *testing.T) {
+	h := natstest.NewHost(t, 0)
+	first := h.Report(t, 1)
+	var deliveries []ingest.Delivery
+	add := func(r *schema.Report) string {
+		raw, id := h.Seal(t, r)
+		deliveries = append(deliveries, deliver(h, raw))
+		return id
+	}
+	id := add(first)
+	for n, name := range []string{"a", "b"} {
+		r := h.Report(t, 2, natstest.Package(name, "1"))
+		r.Previous = id
+		r.Cloud = &schema.Cloud{Provider: "aws", InstanceID: fmt.Sprintf("i-%d", n)}
+		add(r)
+	}
+	broken := h.Report(t, 3)
+	broken.Previous = strings.Repeat("ab", 32)
+	add(broken)
+	want := fill(t, deliveries)
+	if n := len(want["report"]); n != 4 || !strings.Contains(want["asset"][0], "forked=1 moved=1") {
+		t.Fatalf("%d reports, asset %s", n, want["asset"][0])
+	}
+	permutations(len(deliveries), func(order []int) {
+		var shuffled []ingest.Delivery
+		for _, i := range order {
+			shuffled = append(shuffled, deliveries[i])
 		}
 		if diff := cmp.Diff(want, fill(t, shuffled)); diff != "" {
 			t.Fatalf("order %v leaves another database (-in order +shuffled):\n%s", order, diff)

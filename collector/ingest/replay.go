@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -25,12 +26,20 @@ func (h held) sequence() uint64 {
 	return h.report.Sequence
 }
 
+// mayPass are the reasons of refusals that trust in the key takes away; forks were
+// refused by versions that kept one line only.
+var mayPass = []string{schema.ReasonUnknownKey, schema.ReasonSequenceFork}
+
 // waiting lists a key's quarantined reports in order of sequence. Their number
 // and size are capped by the quarantine.
 func (d *Door) waiting(ctx context.Context, key string) ([]held, error) {
-	list, err := d.o.Store.QuarantinedRaw(ctx, key, schema.ReasonUnknownKey)
-	if err != nil {
-		return nil, fmt.Errorf("list waiting reports: %w", err)
+	var list []store.Quarantined
+	for _, reason := range mayPass {
+		more, err := d.o.Store.QuarantinedRaw(ctx, key, reason)
+		if err != nil {
+			return nil, fmt.Errorf("list waiting reports: %w", err)
+		}
+		list = append(list, more...)
 	}
 	hs := make([]held, len(list))
 	for i, q := range list {
@@ -108,9 +117,13 @@ func (d *Door) replayOne(ctx context.Context, q store.Quarantined, n *Replayed) 
 // the program ended between an act of trust and its replay.
 func (d *Door) ReplayTrusted(ctx context.Context) (Replayed, error) {
 	var total Replayed
-	keys, err := d.o.Store.QuarantineKeys(ctx, schema.ReasonUnknownKey)
-	if err != nil {
-		return total, fmt.Errorf("replay: look up waiting keys: %w", err)
+	keys := map[string]int64{}
+	for _, reason := range mayPass {
+		some, err := d.o.Store.QuarantineKeys(ctx, reason)
+		if err != nil {
+			return total, fmt.Errorf("replay: look up waiting keys: %w", err)
+		}
+		maps.Copy(keys, some)
 	}
 	assets, err := d.o.Store.Assets(ctx)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/patchproof/patchproof/collector/advisory"
 	"github.com/patchproof/patchproof/collector/finding"
+	"github.com/patchproof/patchproof/collector/lineage"
 	"github.com/patchproof/patchproof/collector/store"
 	"github.com/patchproof/patchproof/schema"
 )
@@ -36,6 +37,8 @@ type Asset struct {
 	// Complete is false when the newest package inventory has a gap.
 	Complete bool `json:"complete"`
 	Covered  bool `json:"covered" doc:"Whether a feed covers its distribution release."`
+	// CloneSuspect: two hosts may be speaking with its key. What either shows counts.
+	CloneSuspect bool `json:"clone_suspect" doc:"Whether two hosts may be speaking with its key; the gaps say why."`
 	// Gaps are what could not be read or told, as of the last assessment.
 	Gaps         []schema.Gap `json:"gaps"`
 	Undetermined int          `json:"undetermined" doc:"Comparisons that could not be made."`
@@ -146,7 +149,8 @@ func (s *Service) Asset(ctx context.Context, idOrName string) (AssetDetail, erro
 
 func assetRow(a store.Asset, n store.AssetCount) (Asset, error) {
 	out := Asset{
-		ID: a.ID, Name: a.Name, TrustedAt: a.TrustedAt, Attributes: a.Attributes, Covered: a.Covered, Provenance: origins(&a),
+		CloneSuspect: lineage.Suspected(a.Gaps),
+		ID:           a.ID, Name: a.Name, TrustedAt: a.TrustedAt, Attributes: a.Attributes, Covered: a.Covered, Provenance: origins(&a),
 		Gaps: append([]schema.Gap{}, a.Gaps...), Undetermined: n.Undetermined,
 		Open: Counts{Critical: n.Critical, High: n.High, Medium: n.Medium, Low: n.Low, Total: n.Total, Overdue: n.Overdue, KEV: n.KEV},
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/patchproof/patchproof/collector/classify"
+	"github.com/patchproof/patchproof/collector/lineage"
 	"github.com/patchproof/patchproof/collector/store"
 )
 
@@ -45,9 +46,11 @@ type Coverage struct {
 	// Unfed counts reporting assets whose release no feed covers, Incomplete those
 	// whose newest inventory has a gap, Unclassified those with a gap in exposure,
 	// environment or owner.
-	Unfed        int           `json:"unfed"`
-	Incomplete   int           `json:"incomplete"`
-	Unclassified int           `json:"unclassified"`
+	Unfed        int `json:"unfed"`
+	Incomplete   int `json:"incomplete"`
+	Unclassified int `json:"unclassified"`
+	// CloneSuspect counts assets whose key two hosts may be speaking with.
+	CloneSuspect int           `json:"clone_suspect"`
 	Lists        []ListState   `json:"lists"`
 	Rows         []CoverageRow `json:"rows"`
 }
@@ -148,6 +151,9 @@ func (c *Coverage) state(a *store.Asset, row CoverageRow) {
 	if len(gapsOf(a)) > 0 {
 		c.Unclassified++
 	}
+	if lineage.Suspected(a.Gaps) {
+		c.CloneSuspect++
+	}
 	if a.Head == nil {
 		return
 	}
@@ -188,6 +194,9 @@ func (c *census) tracked(a *store.Asset) CoverageRow {
 		row.Presence = Silent
 	default:
 		row.Presence = Reporting
+	}
+	if lineage.Suspected(a.Gaps) {
+		row.Detail = strings.TrimPrefix(row.Detail+"; "+lineage.CloneSuspect+": see host lines", "; ")
 	}
 	return row
 }

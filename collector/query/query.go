@@ -21,6 +21,7 @@ import (
 // Store is what answering needs of the collector's memory.
 type Store interface {
 	store.Reports
+	store.Lines
 	store.Assets
 	store.Quarantine
 	store.Advisories

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/patchproof/patchproof/collector/ingest/natsin"
+	"github.com/patchproof/patchproof/collector/lineage"
 	"github.com/patchproof/patchproof/collector/store"
 	"github.com/patchproof/patchproof/schema"
 )
@@ -77,6 +78,7 @@ var (
 	descRetries    = describe("door_retries_total", "Deliveries the door could not decide on and gave back.")
 	descMarks      = describe("assess_waiting_assets", "Assets that wait for assessment.")
 	descAssets     = describe("assets", "Hosts whose keys are trusted.")
+	descClones     = describe("clone_suspect_assets", "Hosts whose key two hosts may be speaking with.")
 	descLeaves     = describe("evidence_leaves", "Leaves of the evidence log.")
 	descSize       = describe("evidence_checkpoint_size", "Leaves under the last signed checkpoint.")
 	descSigned     = describe("evidence_checkpoint_timestamp_seconds", "When the last checkpoint was signed, Unix seconds.")
@@ -87,7 +89,7 @@ var (
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descUp, descQuarantine, descQuarBytes, descPending, descDropped, descStream, descStrBytes, descAckPending,
-		descRetries, descMarks, descAssets, descLeaves, descSize, descSigned, descCertEnd,
+		descRetries, descMarks, descAssets, descClones, descLeaves, descSize, descSigned, descCertEnd,
 	} {
 		ch <- d
 	}
@@ -160,6 +162,13 @@ func (g *gauges) assessment(ctx context.Context, ch chan<- prometheus.Metric) {
 	}
 	if assets, err := g.c.store.Assets(ctx); err == nil {
 		gauge(ch, descAssets, len(assets))
+		suspects := 0
+		for i := range assets {
+			if lineage.Suspected(assets[i].Gaps) {
+				suspects++
+			}
+		}
+		gauge(ch, descClones, suspects)
 	}
 }
 

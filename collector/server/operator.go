@@ -55,6 +55,18 @@ func (o *operator) TrustHost(ctx context.Context, r api.TrustRequest, by string)
 	}, nil
 }
 
+func (o *operator) ClearClone(ctx context.Context, host string, r api.ClearRequest, by string) (api.ClearResult, error) {
+	c, err := o.door.ClearClone(ctx, ingest.ClearRequest{Host: host, Keep: r.Keep, Reason: r.Reason, By: by})
+	switch {
+	case errors.Is(err, ingest.ErrInvalid), errors.Is(err, ingest.ErrNotSuspect):
+		return api.ClearResult{}, &api.BadInput{Err: err}
+	case err != nil:
+		return api.ClearResult{}, err
+	}
+	o.wake()
+	return api.ClearResult{Asset: c.Asset.ID, Name: c.Asset.Name, Keep: c.Keep, Kept: c.Kept, Aside: c.Aside, Leaf: c.Leaf}, nil
+}
+
 func (o *operator) PendingHosts(ctx context.Context) ([]api.PendingHost, error) {
 	keys, err := o.door.Pending(ctx)
 	if err != nil {

@@ -30,8 +30,6 @@ var (
 	ErrExists = errors.New("already exists")
 	// ErrConflict: another write came first; load again and retry.
 	ErrConflict = errors.New("conflict")
-	// ErrFork: the key already used this sequence for another report.
-	ErrFork = errors.New("sequence already used for another report")
 	// ErrNewerSchema: the database was written by a newer version.
 	ErrNewerSchema = errors.New("database schema is newer than this program")
 )
@@ -39,6 +37,7 @@ var (
 // Store is everything the collector remembers.
 type Store interface {
 	Reports
+	Lines
 	Assets
 	Quarantine
 	Advisories
@@ -102,10 +101,11 @@ type Report struct {
 // Reports keeps accepted reports and the distinct parts they name.
 type Reports interface {
 	// AcceptReport records r, its new parts, the asset's head if r.Sequence is the
-	// highest, a dirty mark, and the leaf, in one transaction. It returns the leaf's
-	// index. ErrExists when r.ID is already there; ErrFork when the key used the
-	// sequence for another report; ErrNotFound when the asset or a part that the
-	// statement names is not held. A text that is not its digest's is refused.
+	// highest (of equal ones the greatest id), a dirty mark, and the leaf, in one
+	// transaction. It returns the leaf's index. A report that makes a chain fork is
+	// recorded like any other, and Asset.Forked tells. ErrExists when r.ID is already
+	// there; ErrNotFound when the asset or a part that the statement names is not
+	// held. A text that is not its digest's is refused.
 	AcceptReport(ctx context.Context, r Report, leaf Leaf) (int64, error)
 	// Report returns a report with its raw envelope; its statement is without
 	// bodies (PartsTexts is nil, Part returns them).
@@ -150,6 +150,9 @@ type Asset struct {
 	AssessedSequence uint64
 	Refold           bool
 	AssessedAt       time.Time
+	// Forked: its reports are not one chain. Moved: one of its keys was seen on
+	// machines that are not one. See collector/lineage for what follows.
+	Forked, Moved bool
 	// Covered is false when no feed covers the head's release (as of AssessedAt).
 	Covered bool
 	// Gaps as of the last assessment: the report's and the matcher's.

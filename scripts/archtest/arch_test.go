@@ -32,6 +32,7 @@ var floors = map[string]int{
 	"collector/match":           4,
 	"collector/sla":             4,
 	"collector/lifecycle":       4,
+	"collector/lineage":         4,
 	"collector/policy":          4,
 	"collector/classify":        4,
 	"collector/sbom":            4,
@@ -108,7 +109,7 @@ var drivers = map[string][]string{
 
 // pure are the engines: no input or output, no clock, no logging, no context.
 var pure = []string{
-	"collector/match", "collector/sla", "collector/lifecycle", "collector/policy", "collector/classify", "collector/sbom",
+	"collector/match", "collector/sla", "collector/lifecycle", "collector/lineage", "collector/policy", "collector/classify", "collector/sbom",
 	"collector/feed/cvss", "collector/feed/unpack", "collector/feed/osv", "collector/feed/updateinfo", "collector/feed/kev", "collector/feed/epss", "collector/feed/cve",
 	"collector/version", "collector/finding", "collector/inventory", "collector/advisory",
 }

@@ -98,6 +98,9 @@ func printAsset(w io.Writer, d *query.AssetDetail) {
 		fmt.Fprintf(w, "%-14s %s\n", label, clean(fmt.Sprintf(format, args...)))
 	}
 	say("asset", "%s (%s)", a.Name, a.ID)
+	if a.CloneSuspect {
+		say("CLONE?", "two hosts may be speaking with its key: see patchproof host lines %s", a.ID)
+	}
 	say("host", "%s, %s, %s", dash(a.Hostname), dash(a.OS), dash(a.Arch))
 	say("kernel", "%s running", dash(a.Kernel))
 	sayRunning(say, d.Running)

@@ -94,6 +94,9 @@ func printCoverage(w io.Writer, c *query.Coverage) {
 	if c.Waiting != nil {
 		fmt.Fprintf(w, "%s wait for trust\n", plural(*c.Waiting, "key"))
 	}
+	if c.CloneSuspect > 0 {
+		fmt.Fprintf(w, "of those tracked: %d whose key may be in use twice (clone_suspect): see patchproof host lines\n", c.CloneSuspect)
+	}
 	for _, l := range c.Lists {
 		fmt.Fprintf(w, "list %s: imported %s\n", clean(l.Source), stamp(l.ImportedAt))
 	}

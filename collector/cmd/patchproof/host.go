@@ -20,7 +20,7 @@ import (
 
 func newHostCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "host", Short: "whose reports are believed"}
-	cmd.AddCommand(newHostListCommand(), newHostTrustCommand())
+	cmd.AddCommand(newHostListCommand(), newHostTrustCommand(), newHostLinesCommand(), newClearCloneCommand())
 	return cmd
 }
 
@@ -43,6 +43,11 @@ func hostTalk(w io.Writer, l *api.HostList) {
 	if len(l.Pending)+len(l.Assets) == 0 {
 		fmt.Fprintln(w, "patchproof: no host has reported yet; start 'patchproof-agent run' on one")
 	}
+	for i := range l.Assets {
+		if a := &l.Assets[i]; a.CloneSuspect {
+			fmt.Fprintf(w, "patchproof: two hosts may be speaking with the key of %s: see 'patchproof host lines %s'\n", clean(a.Name), a.ID)
+		}
+	}
 	if len(l.Pending) > 0 {
 		fmt.Fprintln(w, "patchproof: compare a waiting fingerprint with 'patchproof-agent status' on the host, then 'patchproof host trust FINGERPRINT'")
 	}
@@ -57,7 +62,11 @@ func hostTable(l *api.HostList) *table {
 	}
 	for i := range l.Assets {
 		a := &l.Assets[i]
-		t.add("trusted", a.Name, a.ID, strconv.FormatUint(a.Sequence, 10), dash(stamp(a.LastReport)), a.Fingerprint)
+		trust := "trusted"
+		if a.CloneSuspect {
+			trust = "CLONE?"
+		}
+		t.add(trust, a.Name, a.ID, strconv.FormatUint(a.Sequence, 10), dash(stamp(a.LastReport)), a.Fingerprint)
 	}
 	return t
 }

@@ -33,6 +33,8 @@ type assetRow struct {
 	InForce          string  `bun:"in_force"`
 	AttributesBy     string  `bun:"attributes_by"`
 	AttributesAt     int64   `bun:"attributes_at"`
+	Forked           bool    `bun:"forked"`
+	Moved            bool    `bun:"moved"`
 }
 
 // TrustKey records a new asset for a key, with its leaf. [store.ErrExists] when
@@ -192,6 +194,7 @@ func assetsOf(rows []assetRow) ([]store.Asset, error) {
 func (r assetRow) asset() (store.Asset, error) {
 	a := store.Asset{
 		ID: r.ID, Name: r.Name, Key: r.Key, TransportKey: r.TransportKey, TrustedAt: instant(r.TrustedAt),
+		Forked: r.Forked, Moved: r.Moved,
 		AssessedSequence: uint64(r.AssessedSequence), Refold: r.Refold, AssessedAt: instant(r.AssessedAt), Covered: r.Covered,
 	}
 	err := errors.Join(fromJSONStrict(r.Attributes, &a.Attributes), fromJSON(r.Gaps, &a.Gaps))

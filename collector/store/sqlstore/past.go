@@ -28,6 +28,7 @@ var asItWas = map[string]string{
 	"leaf":                 "SELECT * FROM main.leaf WHERE idx <= {leaf}",
 	"checkpoint":           "SELECT * FROM main.checkpoint WHERE size <= {checkpoint}",
 	"report":               "SELECT * FROM main.report WHERE leaf <= {leaf}",
+	"clone_decision":       "SELECT * FROM main.clone_decision WHERE leaf <= {leaf}",
 	"asset_key":            "SELECT * FROM main.asset_key WHERE leaf <= {leaf}",
 	"policy":               "SELECT * FROM main.policy WHERE leaf <= {leaf}",
 	"classification":       "SELECT * FROM main.classification WHERE leaf <= {leaf}",
@@ -70,6 +71,8 @@ var everTrue = []string{"part", "report_part"}
 var notKept = map[string]string{
 	"asset.assessed_sequence": "0",
 	"asset.refold":            "0",
+	"asset.forked":            "0",
+	"asset.moved":             "0",
 	"asset.assessed_at":       strconv.FormatInt(zeroTime, 10),
 	"finding.alarm":           strconv.FormatInt(never, 10),
 }

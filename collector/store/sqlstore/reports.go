@@ -52,9 +52,8 @@ type reportPartRow struct {
 
 // AcceptReport records a report, its new parts, the asset's head if its
 // sequence is the highest, a dirty mark, and the leaf, in one transaction.
-// [store.ErrExists] when the report is already there; [store.ErrFork] when the
-// key used the sequence for another one; [store.ErrNotFound] when the asset or
-// a part that the report names is not held.
+// [store.ErrExists] when the report is already there; [store.ErrNotFound] when
+// the asset or a part that the report names is not held.
 func (s *Store) AcceptReport(ctx context.Context, r store.Report, leaf store.Leaf) (n int64, err error) {
 	err = s.write(ctx, "accept report", func(tx bun.Tx) error {
 		if err := checkNewReport(ctx, tx, r); err != nil {
@@ -78,27 +77,15 @@ func (s *Store) AcceptReport(ctx context.Context, r store.Report, leaf store.Lea
 	return n, err
 }
 
-// checkNewReport tells a repetition, a fork and an unknown asset apart before
-// anything is written.
+// checkNewReport tells a repetition and an unknown asset apart before anything
+// is written.
 func checkNewReport(ctx context.Context, tx bun.Tx, r store.Report) error {
-	seq, err := sequence(r.Sequence)
-	if err != nil {
+	var held int
+	if err := tx.NewRaw("SELECT COUNT(*) FROM report WHERE id = ?", r.ID).Scan(ctx, &held); err != nil {
 		return err
 	}
-	var ids []string
-	err = tx.NewRaw("SELECT id FROM report WHERE id = ? OR (key = ? AND sequence = ?)", r.ID, r.Key, seq).Scan(ctx, &ids)
-	if err != nil {
-		return err
-	}
-	fork := false
-	for _, id := range ids {
-		if id == r.ID {
-			return fmt.Errorf("report %s: %w", r.ID, store.ErrExists)
-		}
-		fork = true
-	}
-	if fork {
-		return fmt.Errorf("report %s: sequence %d belongs to report %s: %w", r.ID, r.Sequence, ids[0], store.ErrFork)
+	if held > 0 {
+		return fmt.Errorf("report %s: %w", r.ID, store.ErrExists)
 	}
 	return assetThere(ctx, tx, r.Asset)
 }
@@ -189,9 +176,12 @@ func advanceHead(ctx context.Context, tx bun.Tx, r store.Report) error {
 	}
 	_, err = tx.NewRaw(`UPDATE asset SET head = ?, head_sequence = ?, head_release = ?,
 		transport_key = CASE WHEN transport_key = '' THEN ? ELSE transport_key END
-		WHERE id = ? AND (head IS NULL OR head_sequence < ?)`,
-		head, seq, r.Release.String(), r.Statement.TransportKey, r.Asset, seq).Exec(ctx)
-	return err
+		WHERE id = ? AND (head IS NULL OR head_sequence < ? OR head_sequence = ? AND json_extract(head, '$.ReportID') < ?)`,
+		head, seq, r.Release.String(), r.Statement.TransportKey, r.Asset, seq, seq, r.ID).Exec(ctx)
+	if err != nil {
+		return err
+	}
+	return suspect(ctx, tx, r, seq)
 }
 
 // Report returns a report with its statement (without bodies) and raw envelope.

@@ -143,7 +143,7 @@ CREATE TABLE asset (
     WHEN environment = 'enduser' THEN 'enduser'
     WHEN exposure <> 'internal' OR core <> 0 THEN 'internet'
     WHEN environment = 'nonproduction' THEN 'nonproduction'
-    ELSE 'production' END) VIRTUAL, last_report INTEGER GENERATED ALWAYS AS (unixepoch(substr(json_extract(head, '$.ReceivedAt'), 1, 19))) VIRTUAL, gapped INTEGER GENERATED ALWAYS AS (gaps <> '[]') VIRTUAL, in_force TEXT NOT NULL DEFAULT '', attributes_by TEXT NOT NULL DEFAULT '', attributes_at INTEGER NOT NULL DEFAULT 0, leaf INTEGER NOT NULL DEFAULT -1, head_leaf INTEGER NOT NULL DEFAULT -1) STRICT;
+    ELSE 'production' END) VIRTUAL, last_report INTEGER GENERATED ALWAYS AS (unixepoch(substr(json_extract(head, '$.ReceivedAt'), 1, 19))) VIRTUAL, gapped INTEGER GENERATED ALWAYS AS (gaps <> '[]') VIRTUAL, in_force TEXT NOT NULL DEFAULT '', attributes_by TEXT NOT NULL DEFAULT '', attributes_at INTEGER NOT NULL DEFAULT 0, leaf INTEGER NOT NULL DEFAULT -1, head_leaf INTEGER NOT NULL DEFAULT -1, forked INTEGER NOT NULL DEFAULT 0, moved INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE INDEX asset_asked ON asset (owner, service, account, ou, region, class, exposure, environment, timeline, core, crown_jewel, cold_wallet, hot_wallet);
 CREATE INDEX asset_head_release ON asset (head_release);
 CREATE INDEX asset_name ON asset (name, id);
@@ -227,6 +227,15 @@ CREATE TABLE classification_rules (
     applied_at INTEGER NOT NULL,
     applied_by TEXT NOT NULL
 ) STRICT;
+CREATE TABLE clone_decision (
+    leaf   INTEGER PRIMARY KEY REFERENCES leaf (idx),
+    asset  TEXT NOT NULL REFERENCES asset (id),
+    keep   TEXT NOT NULL REFERENCES report (id),
+    by     TEXT NOT NULL,
+    at     INTEGER NOT NULL,
+    reason TEXT NOT NULL
+) STRICT;
+CREATE INDEX clone_decision_asset ON clone_decision (asset, leaf);
 CREATE TABLE counter (
     name  TEXT PRIMARY KEY,
     value INTEGER NOT NULL
@@ -241,8 +250,8 @@ CREATE TABLE dirty_vulnerability (
     vulnerability TEXT NOT NULL,
     PRIMARY KEY (asset, vulnerability)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE duplicate (
-    report   TEXT PRIMARY KEY REFERENCES report (id),
+CREATE TABLE "duplicate" (
+    report   TEXT PRIMARY KEY REFERENCES "report" (id),
     count    INTEGER NOT NULL,
     first_at INTEGER NOT NULL,
     last_at  INTEGER NOT NULL
@@ -526,7 +535,7 @@ CREATE TABLE quarantine_use (
     envelopes INTEGER NOT NULL,
     bytes     INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE report (
+CREATE TABLE "report" (
     id              TEXT PRIMARY KEY,
     asset           TEXT NOT NULL REFERENCES asset (id),
     key             TEXT NOT NULL,
@@ -543,11 +552,19 @@ CREATE TABLE report (
     leaf            INTEGER NOT NULL UNIQUE REFERENCES leaf (idx),
     statement       TEXT NOT NULL,
     raw             BLOB NOT NULL,
-    UNIQUE (key, sequence)
+    -- What the report says of the machine: provider, its instance id, cloud-init's,
+    -- product UUID, machine-id.
+    machine TEXT GENERATED ALWAYS AS (json_array(
+        COALESCE(json_extract(statement, '$.cloud.provider'), ''), COALESCE(json_extract(statement, '$.cloud.instance_id'), ''),
+        COALESCE(json_extract(statement, '$.host.instance_id'), ''), COALESCE(json_extract(statement, '$.host.product_uuid'), ''),
+        COALESCE(json_extract(statement, '$.host.machine_id'), ''))) STORED
 ) STRICT;
 CREATE INDEX report_asset ON report (asset, sequence);
-CREATE TABLE report_part (
-    report TEXT NOT NULL REFERENCES report (id),
+CREATE INDEX report_key ON report (key, sequence);
+CREATE INDEX report_machine ON report (key, machine);
+CREATE INDEX report_previous ON report (key, previous);
+CREATE TABLE "report_part" (
+    report TEXT NOT NULL REFERENCES "report" (id),
     name   TEXT NOT NULL,
     digest TEXT NOT NULL REFERENCES part (digest),
     PRIMARY KEY (report, name)

@@ -20,8 +20,8 @@ type model struct {
 
 	leaves   int64
 	assets   map[string]*modelAsset
-	reports  map[string]int64             // report id -> leaf
-	used     map[string]map[uint64]string // asset -> sequence -> report id
+	reports  map[string]int64          // report id -> leaf
+	used     map[string][]store.Report // asset -> its reports
 	dirty    map[string]bool
 	findings map[string]finding.Finding
 	// taken are marks an assessor holds, by asset, and stale says which of them
@@ -32,7 +32,16 @@ type model struct {
 
 type modelAsset struct {
 	head, assessed uint64
-	refold         bool
+	headID         string
+	refold, forked bool
+}
+
+// contradict reports whether two reports of a host cannot be of one chain.
+func contradict(a, b store.Report) bool {
+	if a.Sequence > b.Sequence {
+		a, b = b, a
+	}
+	return a.Sequence == b.Sequence || a.Previous != "" && a.Previous == b.Previous || a.Sequence+1 == b.Sequence && b.Previous != a.ID
 }
 
 // stateMachine drives a store and the model by the same random acts and
@@ -41,7 +50,7 @@ func stateMachine(t *testing.T, open Open) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := &model{
 			t: t, store: open(t), assets: map[string]*modelAsset{}, reports: map[string]int64{},
-			used: map[string]map[uint64]string{}, dirty: map[string]bool{}, findings: map[string]finding.Finding{},
+			used: map[string][]store.Report{}, dirty: map[string]bool{}, findings: map[string]finding.Finding{},
 			taken: map[string]store.Mark{}, stale: map[string]bool{},
 		}
 		rt.Repeat(map[string]func(*rapid.T){
@@ -75,7 +84,6 @@ func (m *model) trust(rt *rapid.T) {
 	}
 	m.leaf(rt, n, err)
 	m.assets[id] = new(modelAsset)
-	m.used[id] = map[uint64]string{}
 }
 
 // leaf checks that an act got the next leaf.
@@ -96,10 +104,8 @@ func (m *model) accept(rt *rapid.T) {
 	switch {
 	case a == nil:
 		want = store.ErrNotFound
-	case m.used[id][seq] == r.ID:
+	case m.reports[r.ID] != 0:
 		want = store.ErrExists
-	case m.used[id][seq] != "":
-		want = store.ErrFork
 	}
 	if want != nil {
 		if !errors.Is(err, want) {
@@ -108,9 +114,12 @@ func (m *model) accept(rt *rapid.T) {
 		return
 	}
 	m.leaf(rt, n, err)
-	m.reports[r.ID], m.used[id][seq] = n, r.ID
-	a.head = max(a.head, seq)
-	a.refold = a.refold || seq <= a.assessed
+	a.forked = a.forked || slices.ContainsFunc(m.used[id], func(o store.Report) bool { return contradict(o, r) })
+	m.reports[r.ID], m.used[id] = n, append(m.used[id], r)
+	if seq > a.head || seq == a.head && r.ID > a.headID {
+		a.head, a.headID = seq, r.ID
+	}
+	a.refold = a.refold || seq <= a.assessed || a.forked && a.assessed > 0
 	m.mark(id)
 }
 
@@ -203,19 +212,19 @@ func (m *model) checkAsset(rt *rapid.T, id string, want *modelAsset) {
 	if err != nil {
 		rt.Fatal(err)
 	}
-	head := uint64(0)
+	got := modelAsset{assessed: a.AssessedSequence, refold: a.Refold, forked: a.Forked}
 	if a.Head != nil {
-		head = a.Head.Sequence
+		got.head, got.headID = a.Head.Sequence, a.Head.ReportID
 	}
-	if head != want.head || a.AssessedSequence != want.assessed || a.Refold != want.refold {
-		rt.Fatalf("%s: head %d, assessed %d, refold %v; want %+v", id, head, a.AssessedSequence, a.Refold, *want)
+	if got != *want || a.Moved {
+		rt.Fatalf("%s: %+v, moved %v; want %+v", id, got, a.Moved, *want)
 	}
 	states, err := m.store.States(m.t.Context(), id, 0)
 	if err != nil || len(states) != len(m.used[id]) {
 		rt.Fatalf("%s has %d states (%v), want %d", id, len(states), err, len(m.used[id]))
 	}
 	for _, r := range states {
-		if m.used[id][r.Sequence] != r.ID || m.reports[r.ID] != r.LeafIndex {
+		if m.reports[r.ID] != r.LeafIndex || r.Asset != id {
 			rt.Fatalf("%s: state %d is report %s at leaf %d", id, r.Sequence, r.ID, r.LeafIndex)
 		}
 	}

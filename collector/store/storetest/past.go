@@ -62,6 +62,7 @@ func everything(t testing.TB, s store.Store) string {
 	as, err := s.Assets(ctx)
 	for i := range as { // how far the assessor is, is of the present
 		as[i].AssessedSequence, as[i].AssessedAt, as[i].Refold = 0, time.Time{}, false
+		as[i].Forked, as[i].Moved = false, false
 		list, err := s.AssetFindings(ctx, as[i].ID)
 		tell("findings of "+as[i].ID, list, err)
 		und, err := s.UndeterminedOf(ctx, as[i].ID)

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -15,7 +16,10 @@ var reports = []test{
 	{"RoundTrip", reportRoundTrip},
 	{"ReturnsTheLeafsIndex", reportLeafIndex},
 	{"RefusesTheSameTwice", reportTwice},
-	{"RefusesAFork", reportFork},
+	{"KeepsAFork", reportFork},
+	{"SeesContradictions", reportContradictions},
+	{"SeesOneKeyOnTwoMachines", reportMoved},
+	{"DecidesOnClones", decideClone},
 	{"RefusesAnUnknownAsset", reportUnknownAsset},
 	{"RefusesAPartThatIsNotHeld", reportMissingPart},
 	{"RefusesATextThatIsNotItsDigest", reportWrongPart},
@@ -67,15 +71,119 @@ func reportTwice(t *testing.T, s store.Store) {
 	wantEqual(t, "marks", len(marks(t.Context(), t, s)), 0)
 }
 
+// Both reports of a fork are kept, and everything is folded again.
 func reportFork(t *testing.T, s store.Store) {
 	trust(t, s, "A1")
-	accept(t, s, report("A1", 1, "x"))
-	before := leafCount(t, s)
-	other := report("A1", 1, "y")
-	_, err := s.AcceptReport(t.Context(), other, leaf("report"))
-	wantErr(t, "fork", err, store.ErrFork)
-	wantEqual(t, "leaves", leafCount(t, s), before)
-	wantEqual(t, "the fork's part", must[[]string](t)(s.MissingParts(t.Context(), []string{other.SetDigest})), []string{other.SetDigest})
+	first, other := report("A1", 1, "x"), report("A1", 1, "y")
+	accept(t, s, first)
+	apply(t, s, store.Assessment{Mark: markOf(t, s, "A1"), AssessedSequence: 1})
+	a := must[store.Asset](t)(s.Asset(t.Context(), "A1"))
+	wantEqual(t, "forked by one report", a.Forked || a.Moved || a.Refold, false)
+	accept(t, s, other)
+	a = must[store.Asset](t)(s.Asset(t.Context(), "A1"))
+	wantEqual(t, "forked", a.Forked, true)
+	wantEqual(t, "moved", a.Moved, false)
+	wantEqual(t, "refold", a.Refold, true)
+	wantEqual(t, "head", a.Head.ReportID, max(first.ID, other.ID))
+	wantEqual(t, "states", len(must[[]store.Report](t)(s.States(t.Context(), "A1", 0))), 2)
+}
+
+// What contradicts a chain is seen whichever of two reports comes first.
+func reportContradictions(t *testing.T, s store.Store) {
+	for name, pair := range map[string]func(a, b *store.Report){
+		"A-sequence":    func(_, b *store.Report) { b.Sequence = 5 },
+		"A-predecessor": func(a, b *store.Report) { b.Sequence, b.Previous = 9, a.Previous },
+		"A-broken":      func(_, b *store.Report) { b.Previous = digest("none") },
+		"A-backwards":   func(a, b *store.Report) { b.Sequence, b.Previous = 4, a.ID },
+	} {
+		for _, turned := range []bool{false, true} {
+			id := fmt.Sprint(name, turned)
+			trust(t, s, id)
+			a, b := report(id, 5, "x"), report(id, 6, "y")
+			b.Previous = a.ID
+			pair(&a, &b)
+			if turned {
+				a, b = b, a
+			}
+			accept(t, s, a)
+			accept(t, s, b)
+			got := must[store.Asset](t)(s.Asset(t.Context(), id))
+			wantEqual(t, id+" forked", got.Forked, true)
+		}
+	}
+	trust(t, s, "A-honest")
+	a, b := report("A-honest", 5, "x"), report("A-honest", 6, "y")
+	b.Previous = a.ID
+	accept(t, s, b)
+	accept(t, s, a)
+	accept(t, s, report("A-honest", 1<<20, "after a lost ledger"))
+	got := must[store.Asset](t)(s.Asset(t.Context(), "A-honest"))
+	wantEqual(t, "honest", got.Forked || got.Moved, false)
+}
+
+// One key on two machines is noticed, and a fact that ties them takes it back.
+func reportMoved(t *testing.T, s store.Store) {
+	on := func(seq uint64, instance, uuid string) store.Report {
+		r := report("A1", seq, "x")
+		r.Statement.Cloud, r.Statement.Host.ProductUUID = nil, uuid
+		if instance != "" {
+			r.Statement.Cloud = &schema.Cloud{Provider: "aws", InstanceID: instance}
+		}
+		return r
+	}
+	const u1, u2 = "ec2a1b2c-0000-0000-0000-000000000001", "ec2a1b2c-0000-0000-0000-000000000002"
+	moved := func() bool { return must[store.Asset](t)(s.Asset(t.Context(), "A1")).Moved }
+	trust(t, s, "A1")
+	accept(t, s, on(1, "", u1))
+	wantEqual(t, "one machine", moved(), false)
+	accept(t, s, on(2, "", u2))
+	wantEqual(t, "two machines", moved(), true)
+	accept(t, s, on(3, "i-1", u1))
+	accept(t, s, on(4, "i-1", u2))
+	wantEqual(t, "one instance on two machines", moved(), false)
+	accept(t, s, on(5, "i-2", u2))
+	wantEqual(t, "two instances", moved(), true)
+	nodes := must[store.Lineage](t)(s.Lineage(t.Context(), "A1")).Nodes
+	wantEqual(t, "machine", nodes[3].Machine, schema.Machine{Instance: "ec2/i-1", ProductUUID: u2})
+}
+
+// A decision sets the head to the line that is kept, once for what was seen.
+func decideClone(t *testing.T, s store.Store) {
+	trust(t, s, "A1")
+	first, other := report("A1", 1, "x"), report("A1", 1, "y")
+	if first.ID > other.ID {
+		first, other = other, first
+	}
+	accept(t, s, first)
+	accept(t, s, other)
+	clean(t, s)
+	d := store.CloneDecision{Asset: "A1", Keep: first.ID, By: "ann", At: t0, Reason: "the other is a test copy"}
+	for what, test := range map[string]struct {
+		change func(*store.CloneDecision)
+		seen   int
+		want   error
+	}{
+		"a report that came meanwhile": {func(*store.CloneDecision) {}, 1, store.ErrConflict},
+		"a report that is not there":   {func(d *store.CloneDecision) { d.Keep = "none" }, 2, store.ErrNotFound},
+		"an asset that is not there":   {func(d *store.CloneDecision) { d.Asset = "A9" }, 2, store.ErrNotFound},
+	} {
+		wrong := d
+		test.change(&wrong)
+		_, err := s.DecideClone(t.Context(), wrong, test.seen, leaf("clone"))
+		wantErr(t, what, err, test.want)
+	}
+	silent := d
+	silent.Reason = " "
+	if _, err := s.DecideClone(t.Context(), silent, 2, leaf("clone")); err == nil {
+		t.Error("a decision without a reason was recorded")
+	}
+	n := must[int64](t)(s.DecideClone(t.Context(), d, 2, leaf("clone")))
+	d.Leaf, d.At = n, rounded(d.At)
+	wantEqual(t, "decisions", must[[]store.CloneDecision](t)(s.CloneDecisions(t.Context(), "A1")), []store.CloneDecision{d})
+	wantEqual(t, "all decisions", len(must[[]store.CloneDecision](t)(s.CloneDecisions(t.Context(), ""))), 1)
+	wantEqual(t, "another's decisions", len(must[[]store.CloneDecision](t)(s.CloneDecisions(t.Context(), "A2"))), 0)
+	wantEqual(t, "head", must[store.Asset](t)(s.Asset(t.Context(), "A1")).Head.ReportID, first.ID)
+	wantEqual(t, "marked", len(marks(t.Context(), t, s)), 1)
 }
 
 func reportUnknownAsset(t *testing.T, s store.Store) {
@@ -149,14 +257,14 @@ func reportHead(t *testing.T, s store.Store) {
 
 func reportRefold(t *testing.T, s store.Store) {
 	trust(t, s, "A1")
-	accept(t, s, report("A1", 2, "two"))
+	accept(t, s, report("A1", 2, "x"))
 	m := must[[]store.Mark](t)(s.DirtyAssets(t.Context(), 0))[0]
 	apply(t, s, store.Assessment{Mark: m, At: t0, AssessedSequence: 2})
 	refold := func() bool { return must[store.Asset](t)(s.Asset(t.Context(), "A1")).Refold }
 	wantEqual(t, "refold after a fold", refold(), false)
-	accept(t, s, report("A1", 3, "three"))
+	accept(t, s, report("A1", 3, "x"))
 	wantEqual(t, "refold after a newer report", refold(), false)
-	accept(t, s, report("A1", 1, "one"))
+	accept(t, s, report("A1", 1, "x"))
 	wantEqual(t, "refold after an older report", refold(), true)
 	m = must[[]store.Mark](t)(s.DirtyAssets(t.Context(), 0))[0]
 	apply(t, s, store.Assessment{Mark: m, At: t0, AssessedSequence: 3})

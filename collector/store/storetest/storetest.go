@@ -100,7 +100,7 @@ func report(asset string, seq uint64, text string) store.Report {
 	part := schema.Part{Name: schema.PartPackages, Digest: d, Size: int64(len(text)), Count: 2}
 	id := digest(fmt.Sprintf("report %s %d %s", asset, seq, text))
 	return store.Report{
-		ID: id, Asset: asset, Key: key(asset), Sequence: seq, Previous: "before " + id,
+		ID: id, Asset: asset, Key: key(asset), Sequence: seq, Previous: previous(asset, seq, text),
 		CollectedAt: after(-time.Minute), ReceivedAt: after(time.Duration(seq) * time.Second),
 		Release: debian12, Kernel: inventory.Kernel{Release: "6.1.0-1-amd64", Machine: "x86_64"},
 		SetDigest: d, Complete: true, Road: "nats", Raw: []byte("raw \x00\xff'? " + id),
@@ -113,6 +113,14 @@ func report(asset string, seq uint64, text string) store.Report {
 		},
 		PartsTexts: map[string]string{d: text},
 	}
+}
+
+// previous is the id of the report with the same text one sequence earlier.
+func previous(asset string, seq uint64, text string) string {
+	if seq <= 1 {
+		return ""
+	}
+	return digest(fmt.Sprintf("report %s %d %s", asset, seq-1, text))
 }
 
 // stored is a report as every store returns it.
