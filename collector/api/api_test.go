@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"github.com/patchproof/patchproof/collector/classify"
 	"github.com/patchproof/patchproof/collector/client"
 	"github.com/patchproof/patchproof/collector/evidence"
+	"github.com/patchproof/patchproof/collector/internal/sqltest"
 	"github.com/patchproof/patchproof/collector/query"
 	"github.com/patchproof/patchproof/collector/sla"
 	"github.com/patchproof/patchproof/collector/standard"
@@ -108,11 +108,7 @@ func newFixture(t *testing.T) *fixture {
 
 func newFixtureWith(t *testing.T, limits access.Limits) *fixture {
 	t.Helper()
-	st, err := sqlstore.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
+	st := sqltest.Open(t)
 	token, hash, err := trust.NewToken()
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"github.com/patchproof/patchproof/collector/classify"
 	"github.com/patchproof/patchproof/collector/evidence"
 	"github.com/patchproof/patchproof/collector/finding"
+	"github.com/patchproof/patchproof/collector/internal/sqltest"
 	"github.com/patchproof/patchproof/collector/inventory"
 	"github.com/patchproof/patchproof/collector/sla"
 	"github.com/patchproof/patchproof/collector/store"
@@ -63,12 +64,7 @@ func (s *scene) head() string { return filepath.Join(s.dir, "log.head") }
 
 func (s *scene) open() {
 	s.t.Helper()
-	st, err := sqlstore.Open(s.t.Context(), s.db())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.store = st
-	s.t.Cleanup(func() { _ = st.Close() })
+	s.store = sqltest.OpenAt(s.t, s.db())
 }
 
 // log opens the evidence log, as a start of the collector does.

@@ -16,6 +16,7 @@ import (
 	"github.com/patchproof/patchproof/collector/evidence"
 	"github.com/patchproof/patchproof/collector/ingest"
 	"github.com/patchproof/patchproof/collector/internal/natstest"
+	"github.com/patchproof/patchproof/collector/internal/sqltest"
 	"github.com/patchproof/patchproof/collector/store"
 	"github.com/patchproof/patchproof/collector/store/sqlstore"
 	"github.com/patchproof/patchproof/schema"
@@ -41,11 +42,7 @@ type room struct {
 func open(t testing.TB, change ...func(*ingest.Options)) *room {
 	t.Helper()
 	r := &room{path: filepath.Join(t.TempDir(), "collector.db"), decisions: map[string]int{}}
-	st, err := sqlstore.Open(t.Context(), r.path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
+	st := sqltest.OpenAt(t, r.path)
 	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, 32))
 	r.store, r.pinned = st, key.Public().(ed25519.PublicKey)
 	o := ingest.Options{

@@ -13,6 +13,7 @@ import (
 	"github.com/patchproof/patchproof/collector/advisory"
 	"github.com/patchproof/patchproof/collector/evidence"
 	"github.com/patchproof/patchproof/collector/finding"
+	"github.com/patchproof/patchproof/collector/internal/sqltest"
 	"github.com/patchproof/patchproof/collector/inventory"
 	"github.com/patchproof/patchproof/collector/query"
 	"github.com/patchproof/patchproof/collector/store"
@@ -42,16 +43,12 @@ func leaf(t testing.TB, kind string) store.Leaf {
 // newFixture is an estate of one reporting asset, one advisory and no findings yet.
 func newFixture(t testing.TB, dir string) *fixture {
 	t.Helper()
-	st, err := sqlstore.Open(t.Context(), filepath.Join(dir, "store.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
+	st := sqltest.OpenAt(t, filepath.Join(dir, "store.db"))
 	if _, err := st.TrustKey(t.Context(), store.Asset{ID: "a-1", Name: "web-1", Key: realKey, TrustedAt: now}, leaf(t, "trust")); err != nil {
 		t.Fatal(err)
 	}
 	part := schema.NewPart(schema.PartPackages, "")
-	_, err = st.AcceptReport(t.Context(), store.Report{
+	_, err := st.AcceptReport(t.Context(), store.Report{
 		ID: reportID, Asset: "a-1", Key: realKey, Sequence: 1, CollectedAt: now, ReceivedAt: now, Release: debian12,
 		SetDigest: part.Digest, Complete: true, Raw: []byte("raw"), Road: "test",
 		Statement: schema.Report{Sequence: 1, Parts: []schema.Part{part}, Host: schema.Host{Hostname: "web-1"}}, PartsTexts: map[string]string{part.Digest: ""},

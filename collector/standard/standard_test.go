@@ -2,7 +2,6 @@ package standard_test
 
 import (
 	"errors"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/patchproof/patchproof/collector/finding"
+	"github.com/patchproof/patchproof/collector/internal/sqltest"
 	"github.com/patchproof/patchproof/collector/policy"
 	"github.com/patchproof/patchproof/collector/standard"
 	"github.com/patchproof/patchproof/collector/store"
@@ -31,11 +31,7 @@ type office struct {
 
 func newOffice(t *testing.T) *office {
 	t.Helper()
-	st, err := sqlstore.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
+	st := sqltest.Open(t)
 	o := &office{t: t, st: st, clock: monday}
 	o.k = &standard.Keeper{Store: st, Now: func() time.Time { return o.clock }, Wake: func() { o.woken++ }}
 	return o

@@ -19,9 +19,9 @@ const (
 	// pushEvery is how often a cluster is told the hosts' account again, for nodes
 	// that were away.
 	pushEvery = time.Minute
-	// askTimeout bounds the wait for the first node's answer, askMore for each other's.
-	askTimeout = 5 * time.Second
-	askMore    = 250 * time.Millisecond
+	// pushTimeout bounds the wait for the first node's answer, pushMore for the others'.
+	pushTimeout = 5 * time.Second
+	pushMore    = 250 * time.Millisecond
 )
 
 // ClusterOptions say how a broker that is not embedded is reached.
@@ -41,8 +41,7 @@ type Cluster struct {
 	system *nats.Conn
 }
 
-// Join connects to a cluster, takes over the revocations it knows, and tells it
-// those of the authority. The caller closes it.
+// Join connects to a cluster and tells it the hosts' account. The caller closes it.
 func Join(ctx context.Context, o ClusterOptions) (*Cluster, error) {
 	c := &Cluster{o: o, log: o.Log.With("component", "broker")}
 	var err error
@@ -51,10 +50,7 @@ func Join(ctx context.Context, o ClusterOptions) (*Cluster, error) {
 		return nil, fmt.Errorf("join broker: %w", err)
 	}
 	o.Authority.OnPush(c.UpdateAccount)
-	if err = c.adopt(ctx); err == nil {
-		err = o.Authority.Push(ctx)
-	}
-	if err != nil {
+	if err := o.Authority.Push(ctx); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("join broker: %w", err)
 	}
@@ -126,56 +122,33 @@ func (c *Cluster) Close() { c.system.Close() }
 // UpdateAccount tells every node new claims of an account. It succeeds when one
 // has taken them and none refused: nodes pass them on to each other.
 func (c *Cluster) UpdateAccount(ctx context.Context, id, claims string) error {
-	answers, err := c.ask(ctx, "$SYS.REQ.ACCOUNT."+id+".CLAIMS.UPDATE", []byte(claims))
+	inbox := c.system.NewRespInbox()
+	answers, err := c.system.SubscribeSync(inbox)
 	if err != nil {
 		return fmt.Errorf("update account %s: %w", id, err)
 	}
-	for _, a := range answers {
-		if err := refusal(a); err != nil {
+	defer func() { _ = answers.Unsubscribe() }()
+	if err := c.system.PublishRequest("$SYS.REQ.ACCOUNT."+id+".CLAIMS.UPDATE", inbox, []byte(claims)); err != nil {
+		return fmt.Errorf("update account %s: %w", id, err)
+	}
+	wait, taken := pushTimeout, 0
+	for {
+		one, cancel := context.WithTimeout(ctx, wait)
+		m, err := answers.NextMsgWithContext(one)
+		cancel()
+		if err != nil {
+			break
+		}
+		if err := refusal(m.Data); err != nil {
 			return fmt.Errorf("update account %s: %w", id, err)
 		}
+		taken++
+		wait = pushMore
+	}
+	if taken == 0 {
+		return fmt.Errorf("update account %s: no node answered within %s", id, pushTimeout)
 	}
 	return nil
-}
-
-// adopt takes over what the nodes know of revocations, which may be more than we do.
-func (c *Cluster) adopt(ctx context.Context) error {
-	answers, err := c.ask(ctx, "$SYS.REQ.ACCOUNT."+c.o.Authority.ID(broker.Hosts)+".CLAIMS.LOOKUP", nil)
-	if err != nil {
-		return err
-	}
-	for _, claims := range answers {
-		if err := c.o.Authority.Adopt(string(claims)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// ask collects the nodes' answers to a request: at least one.
-func (c *Cluster) ask(ctx context.Context, subject string, data []byte) ([][]byte, error) {
-	inbox := c.system.NewRespInbox()
-	sub, err := c.system.SubscribeSync(inbox)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = sub.Unsubscribe() }()
-	if err := c.system.PublishRequest(subject, inbox, data); err != nil {
-		return nil, err
-	}
-	var answers [][]byte
-	for wait := askTimeout; ; wait = askMore {
-		one, cancel := context.WithTimeout(ctx, wait)
-		m, err := sub.NextMsgWithContext(one)
-		cancel()
-		if err != nil && len(answers) == 0 {
-			return nil, fmt.Errorf("no node of the broker answered: %w", err)
-		}
-		if err != nil {
-			return answers, nil
-		}
-		answers = append(answers, m.Data)
-	}
 }
 
 // refusal reads a node's answer.

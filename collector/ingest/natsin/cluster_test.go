@@ -39,7 +39,6 @@ type cluster struct {
 	dir       string
 	authority *broker.Authority
 	tls       *trust.TLS
-	backup    string // a copy of the authority's directory, from before anything
 	program   string
 }
 
@@ -68,13 +67,6 @@ func startCluster(t *testing.T, n int) *cluster {
 	}
 	var err error
 	if c.authority, err = broker.Open(filepath.Join(keys, "broker"), "", time.Now); err != nil {
-		t.Fatal(err)
-	}
-	c.backup = filepath.Join(keys, "backup")
-	if err := os.CopyFS(c.backup, os.DirFS(filepath.Join(keys, "broker"))); err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(os.Chmod(c.backup, 0o700), private(c.backup)); err != nil {
 		t.Fatal(err)
 	}
 	if c.tls, err = trust.OpenTLS(trust.TLSOptions{Dir: filepath.Join(keys, "tls"), Now: time.Now}); err != nil {
@@ -131,16 +123,6 @@ func (c *cluster) stop(t *testing.T) {
 			t.Logf("%s said:\n%s", c.nodes[i].Name(), &c.logs[i])
 		}
 	}
-}
-
-// private gives files the mode they had.
-func private(dir string) error {
-	return filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		return os.Chmod(path, 0o600)
-	})
 }
 
 func freePort(t *testing.T) int {
@@ -265,31 +247,9 @@ func TestServersOfOthers(t *testing.T) {
 	c.revokeAndSee(t, other, claims[other])
 	c.killNode(t, nc)
 	send(4, 8)
-	c.restore(t)
 	if in, err := c.connect(claims[other], other, nats.NoReconnect()); !errors.Is(err, nats.ErrAuthorization) {
 		in.Close()
 		t.Errorf("after a node came back, the revoked host: %v, want an authorization error", err)
-	}
-}
-
-// restore joins with the authority as it was before anybody was revoked: what the
-// nodes know holds, and is known again.
-func (c *cluster) restore(t *testing.T) {
-	t.Helper()
-	old, err := broker.Open(c.backup, "", time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if list, err := old.Revoked(); err != nil || len(list) != 0 {
-		t.Fatalf("the backup knows %v, %v", list, err)
-	}
-	joined, err := natsin.Join(t.Context(), natsin.ClusterOptions{URLs: c.urls(), TLS: c.tls.Trusting(), Authority: old, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	joined.Close()
-	if list, err := old.Revoked(); err != nil || len(list) != 1 {
-		t.Errorf("after joining it knows %v, %v; want the one that was revoked", list, err)
 	}
 }
 

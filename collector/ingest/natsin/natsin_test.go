@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -20,6 +19,7 @@ import (
 	"github.com/patchproof/patchproof/collector/ingest"
 	"github.com/patchproof/patchproof/collector/ingest/natsin"
 	"github.com/patchproof/patchproof/collector/internal/natstest"
+	"github.com/patchproof/patchproof/collector/internal/sqltest"
 	"github.com/patchproof/patchproof/collector/store/sqlstore"
 	"github.com/patchproof/patchproof/schema"
 	"github.com/patchproof/patchproof/schema/envelope"
@@ -55,11 +55,7 @@ func run(t *testing.T) *road {
 func runWith(t *testing.T, b *natstest.Server) *road {
 	t.Helper()
 	r := &road{broker: b}
-	st, err := sqlstore.Open(t.Context(), filepath.Join(t.TempDir(), "collector.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
+	st := sqltest.Open(t)
 	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, 32))
 	r.store, r.pinned = st, key.Public().(ed25519.PublicKey)
 	log := slog.New(slog.DiscardHandler)
