@@ -223,11 +223,12 @@ func (a *Assessor) batch(ctx context.Context, marks []store.Mark, failed map[str
 	if scoped(marks[0]) {
 		return a.redate(ctx, marks, now, failed)
 	}
-	if err := a.classify(ctx, marks); err != nil {
+	marks, err := a.classify(ctx, marks, failed)
+	if err != nil || len(marks) == 0 {
 		return 0, err
 	}
 	var outcomes []store.Assessment
-	err := a.store.View(ctx, func(st store.Store) error {
+	err = a.store.View(ctx, func(st store.Store) error {
 		var err error
 		outcomes, err = a.view(ctx, st, marks, failed, now)
 		return err
@@ -287,35 +288,56 @@ func (a *Assessor) record(ctx context.Context, outcomes []store.Assessment, now 
 	return nil
 }
 
-func (a *Assessor) classify(ctx context.Context, marks []store.Mark) error {
+// classify takes in what the hosts of marked assets newly say of themselves, and
+// returns the marks of those it could. When it cannot for all of them together it
+// tries each alone, so that one holds up nobody else: it would be dated by what
+// its host said before, so it is added to failed.
+func (a *Assessor) classify(ctx context.Context, marks []store.Mark, failed map[string]error) ([]store.Mark, error) {
 	if a.Classify == nil {
-		return nil
+		return marks, nil
 	}
 	ids := make([]string, len(marks))
 	for i, m := range marks {
 		ids[i] = m.Asset
 	}
-	if err := a.Classify(ctx, ids); err != nil {
-		return fmt.Errorf("classify assets: %w", err)
+	if a.Classify(ctx, ids) == nil {
+		return marks, nil
 	}
-	return nil
+	var able []store.Mark
+	for _, m := range marks {
+		err := a.Classify(ctx, []string{m.Asset})
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err != nil {
+			failed[m.Asset] = fmt.Errorf("classify asset %s: %w", m.Asset, err)
+			continue
+		}
+		able = append(able, m)
+	}
+	return able, nil
 }
 
 // asset folds what is new of one asset into its findings and dates them.
 func (a *Assessor) asset(ctx context.Context, m store.Mark, now time.Time) (store.Assessment, error) {
-	out := store.Assessment{Mark: m, At: now}
 	as, err := a.past.Asset(ctx, m.Asset)
 	if err != nil {
-		return out, err
+		return store.Assessment{}, err
 	}
+	prev, err := a.past.AssetFindings(ctx, as.ID)
+	if err != nil {
+		return store.Assessment{}, err
+	}
+	return a.found(ctx, m, as, prev, now)
+}
+
+// found is asset with the asset and its findings as they were read.
+func (a *Assessor) found(ctx context.Context, m store.Mark, as store.Asset, prev []finding.Finding, now time.Time) (store.Assessment, error) {
+	out := store.Assessment{Mark: m, At: now}
 	if as.Head == nil {
 		return out, nil
 	}
 	out.AssessedSequence, out.After, out.Refold = as.Head.Sequence, as.AssessedSequence, as.Refold
-	prev, err := a.past.AssetFindings(ctx, as.ID)
-	if err != nil {
-		return out, err
-	}
 	ch, err := a.chain(ctx, &as)
 	if err != nil {
 		return out, err

@@ -2,9 +2,10 @@ package assess_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/patchproof/patchproof/collector/assess"
 	"github.com/patchproof/patchproof/collector/evidence"
 	"github.com/patchproof/patchproof/collector/finding"
+	"github.com/patchproof/patchproof/collector/internal/sqltest"
 	"github.com/patchproof/patchproof/collector/inventory"
 	"github.com/patchproof/patchproof/collector/policy"
 	"github.com/patchproof/patchproof/collector/sla"
@@ -46,18 +48,14 @@ func newWorld(t testing.TB) *world {
 
 func newWorldOf(t testing.TB, at store.Attributes) *world {
 	t.Helper()
-	st, err := sqlstore.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
+	st := sqltest.Open(t)
 	w := &world{t: t, st: st, clock: start, key: strings.Repeat("ab", 32)}
 	w.assessor = assess.New(st, func() time.Time { return w.clock }, slog.New(slog.DiscardHandler))
 	p, src := policy.Default()
 	if _, err := st.ApplyPolicy(t.Context(), store.PolicyRecord{Digest: p.Digest, Source: src, AppliedAt: start.AddDate(-1, 0, 0)}, w.leaf("policy")); err != nil {
 		t.Fatal(err)
 	}
-	_, err = st.TrustKey(t.Context(), store.Asset{
+	_, err := st.TrustKey(t.Context(), store.Asset{
 		ID: assetID, Name: "web-1", Key: w.key, TrustedAt: start, Attributes: at,
 	}, w.leaf("trust"))
 	if err != nil {
@@ -463,6 +461,43 @@ func TestOneFaultyAssetHoldsUpNobody(t *testing.T) {
 	if err != nil || len(marks) != 1 || marks[0].Asset != "a-0" {
 		t.Errorf("got marks %v, %v, want the faulty asset still marked", marks, err)
 	}
+}
+
+// What one host says may not be read; the assets that are marked with it are
+// assessed all the same, and it is named.
+func TestAnAssetThatCannotBeClassifiedHoldsUpNobody(t *testing.T) {
+	w := newWorld(t)
+	w.feed(opensslAdv)
+	w.report(statement{sequence: 1, packages: []schema.Package{opensslOld}})
+	if _, err := w.st.TrustKey(t.Context(), store.Asset{ID: "a-0", Name: "odd", Key: strings.Repeat("cd", 32), TrustedAt: start}, w.leaf("trust")); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.st.MarkAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var asked [][]string
+	w.assessor.Classify = func(_ context.Context, assets []string) error {
+		asked = append(asked, assets)
+		if slices.Contains(assets, "a-0") {
+			return errors.New("its labels hold no text")
+		}
+		return nil
+	}
+	n, err := w.assessor.Drain(t.Context())
+	if n != 1 || err == nil || !strings.Contains(err.Error(), "a-0") || !strings.Contains(err.Error(), "its labels") {
+		t.Errorf("got %d assessed and %v, want the other asset assessed and this one named", n, err)
+	}
+	if f := w.only(opensslKey); f.State != finding.Open {
+		t.Errorf("got %s, want open", f.State)
+	}
+	if marks, err := w.st.DirtyAssets(t.Context(), 10); err != nil || len(marks) != 1 || marks[0].Asset != "a-0" {
+		t.Errorf("got marks %v, %v, want it still marked", marks, err)
+	}
+	if diff := cmp.Diff([][]string{{"a-0", assetID}, {"a-0"}, {assetID}}, asked); diff != "" {
+		t.Errorf("asked (-want +got):\n%s", diff)
+	}
+	w.assessor.Classify = func(context.Context, []string) error { return nil }
+	w.assess()
 }
 
 func TestKEVListingMovesTheDate(t *testing.T) {

@@ -5,11 +5,15 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/patchproof/patchproof/collector/finding"
 	"github.com/patchproof/patchproof/collector/policy"
+	"github.com/patchproof/patchproof/collector/sla"
 	"github.com/patchproof/patchproof/collector/store"
 )
 
@@ -78,11 +82,6 @@ func Simulate(ctx context.Context, st Store, source []byte, now time.Time) (Simu
 		return Simulation{}, err
 	}
 	now = now.UTC().Truncate(time.Microsecond)
-	s := &simulator{at: now, tried: under(st, now), ruling: under(st, now), counts: map[finding.Severity]*SeverityShift{}}
-	if err := s.ruling.loadPolicy(ctx, now); err != nil {
-		return Simulation{}, err
-	}
-	s.tried.policy, s.tried.effective, s.tried.policies[p.Digest] = p, now, p
 	marks, err := st.DirtyAssets(ctx, 0)
 	if err != nil {
 		return Simulation{}, fmt.Errorf("list dirty assets: %w", err)
@@ -95,12 +94,45 @@ func Simulate(ctx context.Context, st Store, source []byte, now time.Time) (Simu
 	if err != nil {
 		return Simulation{}, fmt.Errorf("list assets: %w", err)
 	}
-	for i := range assets {
-		if err := s.asset(ctx, &assets[i], waits[assets[i].ID]); err != nil {
+	parts := make([]*simulator, min(runtime.GOMAXPROCS(0), maxSimulators))
+	for n := range parts {
+		if parts[n], err = newSimulator(ctx, st, p, now); err != nil {
 			return Simulation{}, err
 		}
 	}
-	return s.result(), nil
+	g, ctx := errgroup.WithContext(ctx)
+	for n, s := range parts {
+		g.Go(func() error {
+			for i := n; i < len(assets); i += len(parts) {
+				if err := s.asset(ctx, &assets[i], waits[assets[i].ID]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return Simulation{}, err
+	}
+	for _, s := range parts[1:] {
+		parts[0].add(s)
+	}
+	return parts[0].result(), nil
+}
+
+// maxSimulators bounds the assessors that share a simulation: each holds the
+// advisories of every release.
+const maxSimulators = 4
+
+func newSimulator(ctx context.Context, st Store, p *sla.Policy, now time.Time) (*simulator, error) {
+	s := &simulator{at: now, tried: under(st, now), ruling: under(st, now), counts: map[finding.Severity]*SeverityShift{}}
+	if err := s.ruling.loadPolicy(ctx, now); err != nil {
+		return nil, err
+	}
+	s.tried.policy, s.tried.effective, s.tried.policies[p.Digest] = p, now, p
+	// What a release's advisories say is the same under every policy.
+	s.ruling.indexes, s.ruling.sets = s.tried.indexes, s.tried.sets
+	return s, nil
 }
 
 // under is an assessor that reads as of an instant, and is never drained.
@@ -116,6 +148,25 @@ type simulator struct {
 	failed        []Failure
 }
 
+// add takes in what another found of other assets.
+func (s *simulator) add(o *simulator) {
+	s.moves, s.failed = append(s.moves, o.moves...), append(s.failed, o.failed...)
+	for sev, c := range o.counts {
+		if s.counts[sev] == nil {
+			s.counts[sev] = &SeverityShift{Severity: sev}
+		}
+		s.counts[sev].Before.add(c.Before)
+		s.counts[sev].After.add(c.After)
+	}
+}
+
+func (s *Standing) add(o Standing) {
+	s.Running, s.Overdue, s.Within, s.AwaitingFix = s.Running+o.Running, s.Overdue+o.Overdue, s.Within+o.Within, s.AwaitingFix+o.AwaitingFix
+	for i := range s.Due {
+		s.Due[i] += o.Due[i]
+	}
+}
+
 func (s *simulator) asset(ctx context.Context, as *store.Asset, waits bool) error {
 	stored, err := s.tried.store.AssetFindings(ctx, as.ID)
 	if err != nil {
@@ -123,11 +174,11 @@ func (s *simulator) asset(ctx context.Context, as *store.Asset, waits bool) erro
 	}
 	before := stored
 	if waits {
-		if before, err = s.ruling.foresee(ctx, as.ID, stored, s.at); err != nil {
+		if before, err = s.ruling.foresee(ctx, as, stored, s.at); err != nil {
 			return s.fail(ctx, as, err)
 		}
 	}
-	after, err := s.tried.foresee(ctx, as.ID, stored, s.at)
+	after, err := s.tried.foresee(ctx, as, stored, s.at)
 	if err != nil {
 		return s.fail(ctx, as, err)
 	}
@@ -157,8 +208,8 @@ func (s *simulator) fail(ctx context.Context, as *store.Asset, err error) error 
 }
 
 // foresee is an asset's findings as an assessment would leave them.
-func (a *Assessor) foresee(ctx context.Context, asset string, stored []finding.Finding, now time.Time) ([]finding.Finding, error) {
-	out, err := a.asset(ctx, store.Mark{Asset: asset}, now)
+func (a *Assessor) foresee(ctx context.Context, as *store.Asset, stored []finding.Finding, now time.Time) ([]finding.Finding, error) {
+	out, err := a.found(ctx, store.Mark{Asset: as.ID}, *as, stored, now)
 	if err != nil {
 		return nil, err
 	}
@@ -222,6 +273,7 @@ func (s *simulator) result() Simulation {
 	slices.SortFunc(out.BySeverity, func(a, b SeverityShift) int {
 		return cmp.Or(cmp.Compare(b.Severity.Rank(), a.Severity.Rank()), cmp.Compare(a.Severity, b.Severity))
 	})
+	slices.SortFunc(out.Failed, func(a, b Failure) int { return cmp.Compare(a.Asset, b.Asset) })
 	slices.SortFunc(out.Moves, func(a, b Move) int {
 		return cmp.Or(
 			cmp.Compare(rank(b.NewlyOverdue(s.at)), rank(a.NewlyOverdue(s.at))),
