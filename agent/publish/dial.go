@@ -2,8 +2,6 @@ package publish
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"sync"
 
@@ -17,8 +15,6 @@ type dialer struct {
 	authority *pin.Authority
 	mu        sync.Mutex
 	conn      net.Conn
-	// failed is why the last connection could not be made.
-	failed error
 }
 
 // Dial makes a connection, with TLS when an authority is pinned.
@@ -29,25 +25,13 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	if err == nil && d.authority != nil {
 		conn, err = d.authority.Client(ctx, conn, address)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.conn, d.failed = conn, err
 	if err != nil {
-		d.conn = nil
 		return nil, err
 	}
-	return conn, nil
-}
-
-// why adds to what the client says, which may be no more than that there is no
-// server, what the dialer knows.
-func (d *dialer) why(err error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err == nil || d.failed == nil || errors.Is(err, d.failed) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", err, d.failed)
+	d.conn = conn
+	return conn, nil
 }
 
 // SkipTLSHandshake tells the client that Dial has made it.

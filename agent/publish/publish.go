@@ -205,7 +205,7 @@ func (r *Road) dial(ctx context.Context, more ...nats.Option) (*session, error) 
 		}),
 	}, more...)...)
 	s.conn = conn
-	return s, d.why(err)
+	return s, err
 }
 
 // open subscribes to receipts before anything is published.

@@ -53,8 +53,6 @@ const (
 
 // Errors of this package.
 var (
-	// ErrForeign: the broker holds claims that another authority signed.
-	ErrForeign = errors.New("the broker holds claims of another authority; export its configuration again")
 	// ErrExists: the directory holds an authority already.
 	ErrExists = errors.New("the broker's keys exist already")
 	// ErrNotLive: a revocation is on record, and the broker has not been told. It
@@ -160,13 +158,7 @@ func (a *Authority) Revoke(ctx context.Context, transportKey string) error {
 	if !nkeys.IsValidPublicUserKey(transportKey) {
 		return fmt.Errorf("revoke claims: %.80q is not a NATS user key", transportKey)
 	}
-	now := a.now()
-	err := a.amend(func(c *jwt.AccountClaims) bool {
-		prune(c.Revocations, now)
-		c.RevokeAt(transportKey, now)
-		return true
-	})
-	if err != nil {
+	if err := a.record(transportKey); err != nil {
 		return fmt.Errorf("revoke claims of %s: %w", transportKey, err)
 	}
 	if err := a.Push(ctx); err != nil {
@@ -175,40 +167,17 @@ func (a *Authority) Revoke(ctx context.Context, transportKey string) error {
 	return nil
 }
 
-// Adopt takes over the revocations in claims of the hosts' account that a broker
-// holds: an authority that came back from a backup must not let in again who was
-// revoked since.
-func (a *Authority) Adopt(claims string) error {
-	held, err := jwt.DecodeAccountClaims(claims)
-	if err != nil {
-		return fmt.Errorf("adopt revocations: %w", err)
-	}
-	if held.Subject != a.ids[Hosts] || held.Issuer != public(a.operator) {
-		return fmt.Errorf("adopt revocations: %w", ErrForeign)
-	}
-	err = a.amend(func(c *jwt.AccountClaims) (changed bool) {
-		for key, at := range held.Revocations {
-			if mine, ok := c.Revocations[key]; !ok || mine < at {
-				c.RevokeAt(key, time.Unix(at, 0))
-				changed = true
-			}
-		}
-		return changed
-	})
-	if err != nil {
-		return fmt.Errorf("adopt revocations: %w", err)
-	}
-	return nil
-}
-
-// amend changes the claims of the hosts' account, on disk first.
-func (a *Authority) amend(change func(*jwt.AccountClaims) bool) error {
+// record puts a revocation into the claims of the hosts' account.
+func (a *Authority) record(transportKey string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	c, err := jwt.DecodeAccountClaims(a.claims[Hosts])
-	if err != nil || !change(c) {
+	if err != nil {
 		return err
 	}
+	now := a.now()
+	prune(c.Revocations, now)
+	c.RevokeAt(transportKey, now)
 	text, err := c.Encode(a.operator)
 	if err != nil {
 		return err

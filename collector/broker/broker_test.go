@@ -254,16 +254,6 @@ func TestRevocationOutlivesTheBroker(t *testing.T) {
 	if list, err := b.Revoked(); err != nil || len(list) != 1 || list[0].TransportKey != other {
 		t.Errorf("got %v, %v; want the later one only", list, err)
 	}
-	if err := a.Adopt(b.AccountJWT(broker.Hosts)); err != nil {
-		t.Error(err)
-	}
-	if list, err := a.Revoked(); err != nil || len(list) != 2 {
-		t.Errorf("adopted: %v, %v; want both", list, err)
-	}
-	foreign := open(t, t.TempDir()+"/b", "")
-	if err := a.Adopt(foreign.AccountJWT(broker.Hosts)); !errors.Is(err, broker.ErrForeign) {
-		t.Errorf("claims of another authority: %v, want ErrForeign", err)
-	}
 	if err := b.Revoke(t.Context(), jwt.All); err == nil {
 		t.Error("revoked everybody")
 	}

@@ -45,8 +45,8 @@ func operatorClaims(op, system pair) (string, error) {
 }
 
 // accountClaims writes the claims of an account, signed by the operator's
-// signing key. New ones revoke nobody: no user was signed by their keys yet.
-func accountClaims(n Account, op pair, keys map[Account]pair) (string, error) {
+// signing key. Revocations are for the account of hosts.
+func accountClaims(n Account, op pair, keys map[Account]pair, revoked jwt.RevocationList) (string, error) {
 	c := jwt.NewAccountClaims(keys[n].id())
 	c.Name = string(n)
 	c.Limits.LeafNodeConn = 0
@@ -54,6 +54,7 @@ func accountClaims(n Account, op pair, keys map[Account]pair) (string, error) {
 	c.Limits.Imports = 0
 	c.Limits.Payload = MaxMessage
 	c.Limits.DisallowBearer = true
+	c.Revocations = revoked
 	// Who is signed by another key than the scoped one may do nothing.
 	c.DefaultPermissions.Pub.Deny.Add(">")
 	c.DefaultPermissions.Sub.Deny.Add(">")
@@ -94,13 +95,13 @@ func sound(c *jwt.AccountClaims) error {
 	return nil
 }
 
-// systemAccount lets the collector push and look up account claims, and nothing
-// else a system account could do.
+// systemAccount lets the collector push account claims and hear of denials, and
+// nothing else a system account could do.
 func systemAccount(c *jwt.AccountClaims, scope *jwt.UserScope) {
 	c.Limits.Payload = jwt.NoLimit // servers talk to each other here
 	c.Limits.Exports, c.Limits.WildcardExports = jwt.NoLimit, true
-	scope.Template.Pub.Allow.Add("$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE", "$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP")
-	scope.Template.Sub.Allow.Add("_INBOX.>")
+	scope.Template.Pub.Allow.Add("$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE", "$SYS.REQ.CLAIMS.UPDATE")
+	scope.Template.Sub.Allow.Add("_INBOX.>", "$SYS.SERVER.*.CLIENT.AUTH.ERR")
 }
 
 // Subjects of claims.

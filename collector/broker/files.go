@@ -49,7 +49,7 @@ func Init(dir, offline string) error {
 	if offline == "" {
 		offline = filepath.Join(tmp, OfflineDir)
 	}
-	if err := found(tmp, offline); err != nil {
+	if err := found(tmp, offline, nil); err != nil {
 		return fmt.Errorf("make the broker's keys: %w", err)
 	}
 	if err := os.Rename(tmp, dir); errors.Is(err, fs.ErrExist) {
@@ -62,7 +62,7 @@ func Init(dir, offline string) error {
 
 // found writes a whole authority into an empty directory: new signing keys, and
 // claims that name them under the identity keys of the offline directory.
-func found(dir, offline string) error {
+func found(dir, offline string, revoked jwt.RevocationList) error {
 	if err := trust.OpenDir(offline); err != nil {
 		return err
 	}
@@ -84,7 +84,11 @@ func found(dir, offline string) error {
 		return err
 	}
 	for _, n := range accounts {
-		if text, err = accountClaims(n, op, keys); err != nil {
+		var r jwt.RevocationList
+		if n == Hosts {
+			r = revoked
+		}
+		if text, err = accountClaims(n, op, keys, r); err != nil {
 			return fmt.Errorf("sign account %s: %w", n, err)
 		}
 		if err := trust.CreatePrivate(filepath.Join(dir, string(n)+claimsExt), []byte(text)); err != nil {

@@ -17,6 +17,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -30,6 +31,10 @@ type Service struct {
 	Store store.Classifications
 	Now   func() time.Time
 	Log   *slog.Logger
+
+	// rules are those in force as they were last read: reading them takes longer
+	// than applying them to one asset.
+	rules atomic.Pointer[classify.RuleSet]
 }
 
 // Applied says what came of an act.
@@ -181,7 +186,7 @@ func (s *Service) Refresh(ctx context.Context, assets []string) error {
 	}
 	at := s.now()
 	_, err = s.Store.Reclassify(ctx, stale, func(e store.Estate) (store.Reclassification, error) {
-		set, err := e.RuleSet()
+		set, err := s.ruleSet(&e)
 		if err != nil {
 			return store.Reclassification{}, err
 		}
@@ -195,6 +200,18 @@ func (s *Service) Refresh(ctx context.Context, assets []string) error {
 		return fmt.Errorf("refresh classification: %w", err)
 	}
 	return nil
+}
+
+// ruleSet reads the rules in force, once.
+func (s *Service) ruleSet(e *store.Estate) (classify.RuleSet, error) {
+	if r := s.rules.Load(); r != nil && e.Rules != nil && r.Rules.Digest == e.Rules.Digest && r.By == e.Rules.AppliedBy && r.At.Equal(e.Rules.AppliedAt) {
+		return *r, nil
+	}
+	set, err := e.RuleSet()
+	if err == nil && set.Rules != nil {
+		s.rules.Store(&set)
+	}
+	return set, err
 }
 
 // seal gives a reclassification its leaf.

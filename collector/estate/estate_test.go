@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/patchproof/patchproof/collector/classify"
 	"github.com/patchproof/patchproof/collector/estate"
 	"github.com/patchproof/patchproof/collector/evidence"
+	"github.com/patchproof/patchproof/collector/internal/sqltest"
 	"github.com/patchproof/patchproof/collector/inventory"
 	"github.com/patchproof/patchproof/collector/query"
 	"github.com/patchproof/patchproof/collector/sla"
@@ -37,11 +37,7 @@ type scene struct {
 
 func newScene(t *testing.T) *scene {
 	t.Helper()
-	st, err := sqlstore.Open(t.Context(), filepath.Join(t.TempDir(), "x.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
+	st := sqltest.Open(t)
 	s := &scene{T: t, st: st, now: start, seq: map[string]uint64{}}
 	clock := func() time.Time { return s.now }
 	s.s = &estate.Service{Store: st, Now: clock, Log: slog.New(slog.DiscardHandler)}

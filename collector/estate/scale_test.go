@@ -3,6 +3,7 @@ package estate_test
 import (
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,10 +27,10 @@ func TestAnActOnAWholeEstate(t *testing.T) {
 	}
 	timed := func(what string, most time.Duration, f func()) {
 		t.Helper()
-		from := time.Now()
+		from, begun := processor(t), time.Now()
 		f()
-		took := time.Since(from)
-		t.Logf("%s: %s", what, took.Round(time.Millisecond))
+		took := processor(t) - from // the wall clock says how busy the machine is
+		t.Logf("%s: %s of the processor, %s in all", what, took.Round(time.Millisecond), time.Since(begun).Round(time.Millisecond))
 		if took > most {
 			t.Errorf("%s took %s, want at most %s", what, took, most)
 		}
@@ -58,6 +59,15 @@ func TestAnActOnAWholeEstate(t *testing.T) {
 			t.Errorf("got %d reporting (%v), want %d", c.Reporting, err, n)
 		}
 	})
+}
+
+func processor(t *testing.T) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // fill makes assets that have reported.

@@ -59,16 +59,18 @@ type Standing struct {
 	Classified *Classification
 }
 
-// Estate is all that classifications follow from, as of one moment.
+// Estate is what classifications follow from, as of one moment: all of it, or what
+// bears on some assets.
 type Estate struct {
 	// Rules in force, nil before the first.
 	Rules *RulesRecord
-	// Listed are the entries of every list, ordered by source and key.
+	// Listed are entries of lists, ordered by source and key.
 	Listed []classify.Listed
-	// Identities are of every asset, ordered by id.
+	// Identities are of assets, ordered by id.
 	Identities []classify.Identity
 	// Standings are of the assets that were asked for and of their rivals - those
-	// that say they are the same instance, or bear the same name - ordered by id.
+	// that say they are the same instance, bear the same name, or could be an entry
+	// that one of them could be, now or when it was last classified - ordered by id.
 	Standings []Standing
 	// Next is the index the next leaf will have.
 	Next int64
@@ -90,8 +92,9 @@ type Reclassification struct {
 
 // Classifications keeps what assets are, by whose word, and what is expected.
 type Classifications interface {
-	// Estate returns what classifications follow from, with the standings of some
-	// assets and their rivals; of all when assets is nil, of none when it is empty.
+	// Estate returns what the classifications of some assets follow from, with their
+	// standings and those of their rivals; of the whole estate when assets is nil,
+	// and without any standing when it is empty.
 	Estate(ctx context.Context, assets []string) (Estate, error)
 	// Standings returns the standings of some assets, ordered by id; unknown ones
 	// are left out.

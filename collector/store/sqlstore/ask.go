@@ -165,6 +165,10 @@ func (s *Store) filter(ctx context.Context, sel *bun.SelectQuery, q store.Findin
 		len(q.Outcome) > 0 && !slices.ContainsFunc(q.Outcome, finding.Outcome.Running) {
 		sel = sel.Where("f.order_running = 1")
 	}
+	// In words of its own, so that the index on what is pending is found.
+	if len(q.State) > 0 && !slices.ContainsFunc(q.State, func(st finding.State) bool { return st == finding.Open || !st.Running() }) {
+		sel = sel.Where("f.order_running = 0").Where("f.state <> 'open'")
+	}
 	if !q.OverdueAt.IsZero() {
 		sel = sel.Where("f.order_due <= ?", micros(q.OverdueAt))
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -65,8 +64,9 @@ type classificationRow struct {
 	Body  string `bun:"body"`
 }
 
-// Estate returns what classifications follow from, with the standings of some
-// assets and their rivals; of all when assets is nil.
+// Estate returns what the classifications of some assets follow from, with their
+// standings and those of all that they bear on; of the whole estate when assets is
+// nil, without any standing when it is empty.
 func (s *Store) Estate(ctx context.Context, assets []string) (store.Estate, error) {
 	e, err := s.estate(ctx, s.reader, assets)
 	return e, translate("read estate", err)
@@ -85,77 +85,24 @@ func (s *Store) estate(ctx context.Context, db bun.IDB, assets []string) (store.
 	if len(rules) > 0 {
 		e.Rules = &rules[0]
 	}
-	if e.Listed, err = s.listed(ctx, db); err != nil {
+	if len(assets) > 0 && s.position == nil { // of the past the whole estate is read
+		return e, s.bearing(ctx, db, &e, assets)
+	}
+	if e.Listed, err = s.listed(ctx, db, ""); err != nil {
 		return e, err
 	}
-	if e.Identities, err = identities(ctx, db); err != nil {
+	if e.Identities, err = identities(ctx, db, ""); err != nil {
 		return e, err
+	}
+	if assets != nil && len(assets) == 0 {
+		return e, nil
 	}
 	var rows []assetRow
-	if assets == nil {
-		err = db.NewSelect().Model(&rows).Order("id").Scan(ctx)
-	} else {
-		rows, err = assetRows(ctx, db, withRivals(e.Identities, assets))
-	}
-	if err != nil {
+	if err := db.NewSelect().Model(&rows).Order("id").Scan(ctx); err != nil {
 		return e, err
 	}
 	e.Standings, err = standings(ctx, db, rows)
 	return e, err
-}
-
-// identities reads of every asset only what ties it to lists: this is done for
-// the whole estate whenever one host says something new.
-func identities(ctx context.Context, db bun.IDB) ([]classify.Identity, error) {
-	var rows []struct {
-		ID       string  `bun:"id"`
-		Name     string  `bun:"name"`
-		Declared string  `bun:"declared"`
-		Head     *string `bun:"head"`
-	}
-	if err := db.NewRaw("SELECT id, name, declared, head FROM asset ORDER BY id").Scan(ctx, &rows); err != nil {
-		return nil, err
-	}
-	out := make([]classify.Identity, len(rows))
-	for i, r := range rows {
-		var said struct {
-			Attributes struct {
-				Account string `json:"account"`
-			} `json:"attributes"`
-		}
-		var head struct{ InstanceID, AccountID string }
-		err := fromJSON(r.Declared, &said)
-		if r.Head != nil {
-			err = errors.Join(err, fromJSON(*r.Head, &head))
-		}
-		if err != nil {
-			return nil, fmt.Errorf("asset %s: %w", r.ID, err)
-		}
-		out[i] = classify.Identity{Asset: r.ID, Name: r.Name, InstanceID: head.InstanceID, Account: cmp.Or(said.Attributes.Account, head.AccountID)}
-	}
-	return out, nil
-}
-
-// withRivals adds to some assets those that say they are the same instance as one
-// of them, or bear its name: what lists have is then nobody's.
-func withRivals(ids []classify.Identity, assets []string) []string {
-	asked := make(map[string]bool, len(assets))
-	for _, a := range assets {
-		asked[a] = true
-	}
-	instances, names := map[string]bool{}, map[string]bool{}
-	for _, id := range ids {
-		if asked[id.Asset] {
-			instances[id.InstanceID], names[strings.ToLower(id.Name)] = id.InstanceID != "", true
-		}
-	}
-	var out []string
-	for _, id := range ids {
-		if asked[id.Asset] || instances[id.InstanceID] || names[strings.ToLower(id.Name)] {
-			out = append(out, id.Asset)
-		}
-	}
-	return out
 }
 
 // assetRows reads some assets, ordered by id.
@@ -235,7 +182,13 @@ func claims(c *schema.Cloud, labels map[string]string) classify.Claims {
 	return out
 }
 
-func (s *Store) listed(ctx context.Context, db bun.IDB) ([]classify.Listed, error) {
+// listed reads entries of lists, by source and key.
+func (s *Store) listed(ctx context.Context, db bun.IDB, where string, args ...any) ([]classify.Listed, error) {
+	var rows []listedRow
+	err := db.NewRaw("SELECT source, key, leaf, seen, body FROM listed "+where+" ORDER BY source, key", args...).Scan(ctx, &rows)
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
 	var heads []importHead
 	if err := db.NewSelect().Model(&heads).Scan(ctx); err != nil {
 		return nil, err
@@ -243,10 +196,6 @@ func (s *Store) listed(ctx context.Context, db bun.IDB) ([]classify.Listed, erro
 	of := make(map[int64]*importHead, len(heads))
 	for i := range heads {
 		of[heads[i].Leaf] = &heads[i]
-	}
-	var rows []listedRow
-	if err := db.NewSelect().Model(&rows).Order("source", "key").Scan(ctx); err != nil {
-		return nil, err
 	}
 	out := make([]classify.Listed, len(rows))
 	for i, r := range rows {

@@ -203,10 +203,11 @@ func (s *Store) fromKept(q store.FindingQuery, by, dimension string, values []st
 // an instant and not since is silent.
 func (s *Store) AssetPicture(ctx context.Context, silentBefore time.Time) (store.AssetPicture, error) {
 	var p store.AssetPicture
-	err := s.reader.NewRaw(`SELECT COUNT(*), COALESCE(SUM(CASE WHEN last_report IS NULL THEN 1 ELSE 0 END), 0),
-		COALESCE(SUM(CASE WHEN last_report < ? THEN 1 ELSE 0 END), 0),
-		COALESCE(SUM(CASE WHEN last_report IS NOT NULL AND NOT covered THEN 1 ELSE 0 END), 0),
-		COALESCE(SUM(CASE WHEN last_report IS NOT NULL AND gapped <> 0 THEN 1 ELSE 0 END), 0) FROM asset`, silentBefore.Unix()).
+	err := s.reader.NewRaw(`SELECT (SELECT COUNT(*) FROM asset),
+		(SELECT COUNT(*) FROM asset WHERE last_report IS NULL),
+		(SELECT COUNT(*) FROM asset WHERE last_report < ?),
+		(SELECT COUNT(*) FROM asset WHERE covered = 0 AND last_report IS NOT NULL),
+		(SELECT COUNT(*) FROM asset WHERE gapped <> 0 AND last_report IS NOT NULL)`, silentBefore.Unix()).
 		Scan(ctx, &p.Total, &p.NeverReported, &p.Silent, &p.Uncovered, &p.WithGaps)
 	if err != nil {
 		return p, fmt.Errorf("count assets: %w", err)

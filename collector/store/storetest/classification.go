@@ -86,7 +86,8 @@ func estateSome(t *testing.T, s store.Store) {
 		trust(t, s, id)
 	}
 	e := estateOf(t, s, []string{"A3", "A1", "nobody"})
-	wantEqual(t, "identities", len(e.Identities), 3)
+	wantEqual(t, "identities of what bears on them", len(e.Identities), 2)
+	wantEqual(t, "identities of the whole", len(estateOf(t, s, []string{}).Identities), 3)
 	wantEqual(t, "standings", []string{e.Standings[0].Asset, e.Standings[1].Asset}, []string{"A1", "A3"})
 	wantEqual(t, "none", len(estateOf(t, s, []string{}).Standings), 0)
 	wantEqual(t, "standings alone", must[[]store.Standing](t)(s.Standings(t.Context(), []string{"A3", "nobody", "A1"})), e.Standings)
