@@ -39,6 +39,9 @@ type answers[T any] struct {
 	talk func(io.Writer, *T)
 }
 
+// asks marks the commands that ask, among all others.
+const asks = "patchproof-asks"
+
 // each hands out the items of a slice.
 func each[R any](rows []R) iter.Seq[any] {
 	return func(yield func(any) bool) {
@@ -76,6 +79,7 @@ func (a *answers[T]) formats() []string {
 
 // command gives cmd the flags of a question and makes it ask.
 func (a *answers[T]) command(cmd *cobra.Command) *cobra.Command {
+	cmd.Annotations = map[string]string{asks: "yes"}
 	conn := connectFlags(cmd)
 	formats := a.formats()
 	out := outputFlag(cmd, formats...)

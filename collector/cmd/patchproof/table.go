@@ -175,7 +175,7 @@ func (t *table) csv(w io.Writer) error {
 	cw := csv.NewWriter(w)
 	heads := make([]string, len(t.columns))
 	for i := range t.columns {
-		heads[i] = t.columns[i].name()
+		heads[i] = csvCell(t.columns[i].name())
 	}
 	if err := cw.Write(heads); err != nil {
 		return err
