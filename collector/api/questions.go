@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -110,7 +111,47 @@ func (in *FilterInput) Resolve(ctx huma.Context) []error {
 type summaryInput struct {
 	FilterInput
 	AsOfInput
-	By string `query:"by" enum:"ou,account,region,service,owner,severity,class,exposure,environment" doc:"Count by this, too."`
+	By   string `query:"by" enum:"ou,account,region,service,owner,severity,class,exposure,environment" doc:"Count by this, too."`
+	From string `query:"from" maxLength:"40" doc:"What became of them since: a date (its beginning, in the policy's zone) or an instant that is over. The summary is then as of 'to'."`
+	To   string `query:"to" maxLength:"40" doc:"End of the period: a date (its end) or an instant that is over. Default is now."`
+}
+
+// periodic answers for a period where one is asked for.
+func (s *server) periodic(ctx context.Context, q *query.Service, in *summaryInput) (query.Summary, error) {
+	if in.From == "" && in.To == "" {
+		return summary(ctx, q, in)
+	}
+	if in.From == "" || in.AsOf != "" {
+		return query.Summary{}, &BadInput{errors.New("a period is asked for by from and to, from at least, and without as_of")}
+	}
+	f, err := query.ParseFilter(in.raw)
+	if err != nil {
+		return query.Summary{}, err
+	}
+	return q.Period(ctx, in.From, in.To, f, in.By)
+}
+
+type breachesInput struct {
+	FilterInput
+	AsOfInput
+	Kind           string `query:"kind" maxLength:"64" doc:"Kinds of deadlines: patch, mitigate."`
+	BreachedAfter  string `query:"breached_after" maxLength:"40" doc:"Date or instant."`
+	BreachedBefore string `query:"breached_before" maxLength:"40" doc:"Date or instant."`
+	Limit          int    `query:"limit" minimum:"1" maximum:"10000" default:"100"`
+	After          string `query:"after" maxLength:"64" doc:"Cursor: 'next' of the page before."`
+}
+
+func breaches(ctx context.Context, q *query.Service, in *breachesInput) (query.BreachList, error) {
+	f, err := query.ParseFilter(in.raw)
+	if err != nil {
+		return query.BreachList{}, err
+	}
+	f.Limit = min(in.Limit, maxPage)
+	b := query.BreachQuery{Filter: f, BreachedAfter: in.BreachedAfter, BreachedBefore: in.BreachedBefore}
+	if in.Kind != "" {
+		b.Kinds = strings.Split(in.Kind, ",")
+	}
+	return q.Breaches(ctx, b)
 }
 
 func summary(ctx context.Context, q *query.Service, in *summaryInput) (query.Summary, error) {
@@ -200,10 +241,11 @@ type CheckpointInfo struct {
 }
 
 func (s *server) questions(api huma.API) {
-	getAsOf(s, api, "/v1/summary", "summary", "The state of the whole estate, or of what filters let through, by what people group by", summary)
+	getAsOf(s, api, "/v1/summary", "summary", "The state of the whole estate, or of what filters let through, by what people group by", s.periodic)
 	getAsOf(s, api, "/v1/findings", "list-findings", "Findings, most urgent first", findings)
 	get(s, api, "/v1/findings-views", "list-finding-views", "Ready-made questions on findings",
 		func(context.Context, *none) (ViewList, error) { return ViewList{Views: query.Views}, nil })
+	getAsOf(s, api, "/v1/breaches", "list-breaches", "Breached deadlines, each once for every episode and kind of deadline", breaches)
 	getAsOf(s, api, "/v1/findings/{id}", "explain-finding", "Why a finding stands where it stands",
 		func(ctx context.Context, q *query.Service, in *idAsOfInput) (query.Explanation, error) {
 			return q.Explain(ctx, in.ID)
@@ -219,6 +261,10 @@ func (s *server) questions(api huma.API) {
 	getAsOf(s, api, "/v1/assets/{id}", "show-asset", "One host, by id or name",
 		func(ctx context.Context, q *query.Service, in *idAsOfInput) (query.AssetDetail, error) {
 			return q.Asset(ctx, in.ID)
+		})
+	getAsOf(s, api, "/v1/assets/{id}/history", "show-asset-history", "What became of a host: reports, names, attributes, gaps, oldest first",
+		func(ctx context.Context, q *query.Service, in *idAsOfInput) (query.AssetHistory, error) {
+			return q.AssetHistory(ctx, in.ID)
 		})
 	getAsOf(s, api, "/v1/vulnerabilities/{id}", "show-vulnerability", "Who has it, where it is fixed, when it is due",
 		func(ctx context.Context, q *query.Service, in *idAsOfInput) (query.Vulnerability, error) {

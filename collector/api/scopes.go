@@ -38,6 +38,8 @@ var operations = map[string]operation{
 	"list-gaps":            {scope: access.Read},
 	"show-quarantined":     {scope: access.Read},
 	"show-asset":           {scope: access.Read},
+	"show-asset-history":   {scope: access.Read},
+	"list-breaches":        {scope: access.Read},
 	"show-vulnerability":   {scope: access.Read},
 	"list-hosts":           {scope: access.Read},
 	"list-quarantine":      {scope: access.Read},

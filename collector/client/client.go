@@ -68,6 +68,30 @@ func (c *Client) Summary(ctx context.Context, f query.Filter, by string) (query.
 	return get[query.Summary](ctx, c, "/v1/summary", v)
 }
 
+// Period answers what became of findings between two moments; to may be empty.
+func (c *Client) Period(ctx context.Context, from, to string, f query.Filter, by string) (query.Summary, error) {
+	v := f.Values()
+	v.Set("from", from)
+	if to != "" {
+		v.Set("to", to)
+	}
+	if by != "" {
+		v.Set("by", by)
+	}
+	return get[query.Summary](ctx, c, "/v1/summary", v)
+}
+
+// Breaches lists one page of breached deadlines.
+func (c *Client) Breaches(ctx context.Context, b query.BreachQuery) (query.BreachList, error) {
+	v := b.Values()
+	for name, value := range map[string]string{"kind": strings.Join(b.Kinds, ","), "breached_after": b.BreachedAfter, "breached_before": b.BreachedBefore} {
+		if value != "" {
+			v.Set(name, value)
+		}
+	}
+	return get[query.BreachList](ctx, c, "/v1/breaches", v)
+}
+
 // Findings lists one page of findings.
 func (c *Client) Findings(ctx context.Context, f query.Filter) (query.FindingList, error) {
 	return get[query.FindingList](ctx, c, "/v1/findings", f.Values())
@@ -106,6 +130,11 @@ func (c *Client) Assets(ctx context.Context) (query.AssetList, error) {
 // Asset shows one host.
 func (c *Client) Asset(ctx context.Context, idOrName string) (query.AssetDetail, error) {
 	return get[query.AssetDetail](ctx, c, "/v1/assets/"+url.PathEscape(idOrName), nil)
+}
+
+// AssetHistory tells what became of a host.
+func (c *Client) AssetHistory(ctx context.Context, idOrName string) (query.AssetHistory, error) {
+	return get[query.AssetHistory](ctx, c, "/v1/assets/"+url.PathEscape(idOrName)+"/history", nil)
 }
 
 // Vulnerability answers about one CVE.

@@ -76,7 +76,7 @@ var columns = map[string]map[string]class{
 		"held_digest", "held_at", "held_reason", "advisories", "withdrawn", "facts", "missing", "releases"),
 	"finding": all(computed, "id", "leaf", "asset", "vulnerability", "component", "state", "severity", "kev", "order_running", "order_due",
 		"order_priority", "order_severity", "order_kev", "alarm", "cycle", "arrival", "due", "target", "detected", "closed", "names",
-		"outcome", "final", "regression", "on_time_claimed", "target_missed", "accepted", "target_at"),
+		"outcome", "final", "regression", "on_time_claimed", "target_missed", "accepted", "target_at", "breached", "unmitigated"),
 	"finding_count":      all(computed, "dimension", "value", "severity", "state", "outcome", "flags", "due", "target", "findings"),
 	"finding_name":       all(computed, "name", "finding"),
 	"finding_version":    all(leafed, "id", "leaf", "body"),

@@ -316,13 +316,8 @@ func origins(a *store.Asset) []AttributeOrigin {
 	out := []AttributeOrigin{}
 	for _, n := range classify.All {
 		row := AttributeOrigin{Attribute: n, Value: a.Attributes.Get(n), Origin: classify.Origin{Source: classify.ByNobody}}
-		switch {
-		case a.Classified != nil:
-			if o, said := a.Classified.Provenance[n]; said {
-				row.Origin = o
-			}
-		case a.Declared.Attributes.Get(n) != "":
-			row.Origin = classify.Origin{Source: classify.ByOperator, By: a.Declared.By, At: a.Declared.At}
+		if o := originOf(a, n); o != nil {
+			row.Origin = *o
 		}
 		if row.Value != "" || slices.Contains([]classify.Attribute{classify.Exposure, classify.Environment, classify.Owner}, n) {
 			out = append(out, row)

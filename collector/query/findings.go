@@ -276,6 +276,8 @@ type Explanation struct {
 	History History              `json:"history" doc:"What became of the deadline, and of the finding."`
 	Sources []Source             `json:"advisories"`
 	Proof   Proof                `json:"evidence"`
+	// Inventories are what an auditor compares.
+	Inventories Inventories `json:"inventories" doc:"What the host reported of the component, before and after."`
 }
 
 // Source is an advisory behind a finding, with the snapshot it came from.
@@ -333,6 +335,10 @@ func (s *Service) Explain(ctx context.Context, id string) (Explanation, error) {
 	if out.Proof, err = s.proof(ctx, &f, as); err != nil {
 		return out, err
 	}
+	if out.Inventories, err = s.inventories(ctx, &f, out.Proof); err != nil {
+		return out, err
+	}
+	out.Filters["finding"] = id
 	out.Story = story(&f, out.Finding)
 	return out, nil
 }

@@ -29,6 +29,8 @@ type Summary struct {
 	// By is what Rows are grouped by, empty when nothing was asked.
 	By   string     `json:"by,omitempty"`
 	Rows []GroupRow `json:"rows" doc:"Most overdue first; the rows sum to Findings."`
+	// Period is set when a period was asked for; all else is as of its end.
+	Period *Period `json:"period,omitempty"`
 }
 
 // AssetCounts says how complete the picture is.

@@ -423,6 +423,10 @@ type FindingQuery struct {
 	// Package names binary packages, Advisory advisories behind the finding.
 	Package, Advisory []string
 	KEV               *bool
+	// Breach lets through only findings whose deadline of the kind was breached, after
+	// and before an instant where those are set, and puts the first breach first.
+	Breach                        finding.DeadlineKind
+	BreachedAfter, BreachedBefore time.Time
 	// Outcome and Flags are as of OutcomeAt; a finding must have all of the flags.
 	Outcome   []finding.Outcome
 	Flags     []finding.Flag

@@ -328,15 +328,20 @@ func major(version string) string {
 
 // answers asks every question in every form.
 func answers(t *testing.T, j *job) {
+	moment := time.Now().UTC().Add(-time.Millisecond).Format(time.RFC3339Nano)
 	hasShape(t, "summary", j.collector.ask("summary", "-o", "json"))
 	hasShape(t, "summary-by", j.collector.ask("summary", "--by", "exposure", "-o", "json"))
 	hasShape(t, "finding-views", j.collector.ask("finding", "views", "-o", "json"))
 	hasShape(t, "gap-list", j.collector.ask("gap", "list", "-o", "json"))
 	hasShape(t, "asset-list", j.collector.ask("asset", "list", "-o", "json"))
 	hasShape(t, "asset-show", j.collector.ask("asset", "show", j.asset.ID, "-o", "json"))
+	hasShape(t, "asset-history", j.collector.ask("asset", "history", j.asset.ID, "-o", "json"))
+	hasShape(t, "breach-list", j.collector.ask("breach", "list", "-o", "json"))
+	hasShape(t, "summary-period", j.collector.ask("summary", "--from", moment, "--by", "exposure", "-o", "json"))
 	hasShape(t, "finding-list", j.collector.ask("finding", "list", "-o", "json"))
 	if j.finding.ID != "" {
 		hasShape(t, "finding-explain", j.collector.ask("finding", "explain", j.finding.ID, "-o", "json"))
+		j.collector.ask("finding", "show", j.finding.ID).exits(t, 0).says(t, publishedCVE, "Before: ", "leaf hash", "After: ", "Checkpoint")
 		hasShape(t, "finding-history", j.collector.ask("finding", "history", j.finding.ID, "-o", "json"))
 		hasShape(t, "vuln-show", j.collector.ask("vuln", "show", strings.ToLower(publishedCVE), "-o", "json"))
 		j.collector.ask("finding", "explain", j.finding.ID).exits(t, 0).says(t, publishedCVE, "Compared", "Candidate deadlines", j.finding.Due, "Evidence")
@@ -400,7 +405,7 @@ func answers(t *testing.T, j *job) {
 // pastAnswers asks as of a moment that has just passed, twice.
 func pastAnswers(t *testing.T, j *job) {
 	moment := time.Now().UTC().Add(-time.Millisecond).Format(time.RFC3339Nano)
-	for _, args := range [][]string{{"finding", "list"}, {"summary", "--by", "exposure"}, {"asset", "list"}, {"coverage"}, {"gap", "list"}} {
+	for _, args := range [][]string{{"finding", "list"}, {"summary", "--by", "exposure"}, {"asset", "list"}, {"coverage"}, {"gap", "list"}, {"breach", "list"}, {"asset", "history", j.asset.ID}} {
 		args = append(args, "--as-of", moment, "-o", "json")
 		first := j.collector.ask(args...).exits(t, 0).stdout
 		if again := j.collector.ask(args...).exits(t, 0).stdout; again != first || !strings.Contains(first, `"leaf": `) {

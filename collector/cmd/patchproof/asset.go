@@ -17,7 +17,7 @@ import (
 
 func newAssetCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "asset", Short: "the hosts we track"}
-	cmd.AddCommand(newAssetListCommand(), newAssetShowCommand(), newAssetImportCommand())
+	cmd.AddCommand(newAssetListCommand(), newAssetShowCommand(), newAssetHistoryCommand(), newAssetImportCommand())
 	return cmd
 }
 
@@ -87,6 +87,30 @@ func newAssetShowCommand() *cobra.Command {
 		talk:  func(w io.Writer, d *query.AssetDetail) { footer(w, d.Meta, "finding") },
 	}
 	return q.command(&cobra.Command{Use: "show ASSET", Short: "one host, by id or name: facts, gaps, what is due", Args: cobra.ExactArgs(1)})
+}
+
+func newAssetHistoryCommand() *cobra.Command {
+	q := answers[query.AssetHistory]{
+		past: true,
+		what: "tell history of asset",
+		ask: func(ctx context.Context, c *client.Client, args []string) (query.AssetHistory, error) {
+			return c.AssetHistory(ctx, args[0])
+		},
+		about: func(h *query.AssetHistory) query.Meta { return h.Meta },
+		table: func(h *query.AssetHistory) *table {
+			t := &table{columns: []column{{head: "AT"}, {head: "LEAF", right: true}, {head: "EVENT"}, {head: "BY", min: 8, drop: 1}, {head: "WHAT", min: 24}}, wrapLast: true}
+			for i := range h.Events {
+				e := &h.Events[i]
+				t.add(stamp(e.At), strconv.FormatInt(e.Leaf, 10), string(e.Kind), dash(e.By), e.What)
+			}
+			return t
+		},
+		items: func(h *query.AssetHistory) iter.Seq[any] { return each(h.Events) },
+		talk:  func(w io.Writer, h *query.AssetHistory) { footer(w, h.Meta, "event") },
+	}
+	return q.command(&cobra.Command{
+		Use: "history ASSET", Short: "what became of a host: reports, names, keys, attributes by whose word, gaps", Args: cobra.ExactArgs(1),
+	})
 }
 
 // shownFindings is how many findings a person sees of one host before the list command takes over.

@@ -21,7 +21,7 @@ import (
 
 func newFindingCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "finding", Short: "what is due when, and why"}
-	cmd.AddCommand(newFindingListCommand(), newFindingViewsCommand(), newFindingExplainCommand(), newFindingHistoryCommand())
+	cmd.AddCommand(newFindingListCommand(), newFindingViewsCommand(), newFindingShowCommand(), newFindingExplainCommand(), newFindingHistoryCommand())
 	return cmd
 }
 
@@ -437,9 +437,9 @@ func archSuffix(arch string) string {
 // short shows the head of a digest; the JSON has it whole.
 func short(digest string) string {
 	if len(digest) > 12 {
-		return digest[:12]
+		digest = digest[:12]
 	}
-	return dash(digest)
+	return dash(clean(digest))
 }
 
 func day(t time.Time) string {

@@ -137,7 +137,7 @@ func newRootCommand() *cobra.Command {
 	})
 	root.AddCommand(
 		newServeCommand(), newCheckConfigCommand(), newHostCommand(), newKeyCommand(), newFeedCommand(), newFindingCommand(), newAssetCommand(),
-		newVulnCommand(), newSummaryCommand(), newQuarantineCommand(), newGapCommand(), newEvidenceCommand(),
+		newVulnCommand(), newSummaryCommand(), newQuarantineCommand(), newGapCommand(), newBreachCommand(), newEvidenceCommand(),
 		newMatchCommand(), newSLACommand(), newPolicyCommand(), newTokenCommand(), newClassifyCommand(), newCoverageCommand(),
 		newApprovalCommand(), newBrokerCommand(),
 	)

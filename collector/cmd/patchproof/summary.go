@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -18,7 +19,7 @@ import (
 
 func newSummaryCommand() *cobra.Command {
 	var f query.Filter
-	var by string
+	var by, from, to string
 	cmd := &cobra.Command{
 		Use:   "summary",
 		Short: "the whole estate on one screen",
@@ -27,14 +28,26 @@ you group by. The rows of a grouping sum to the whole, whatever the filters.
 
 ON TIME is, of the findings that had a deadline and were fixed, or whose asset was
 retired after it, the share that was fixed in time. What is open is not in it, nor
-what turned out not to affect anybody.`,
-		Example: `  patchproof summary --by owner
+what turned out not to affect anybody.
+
+With --from it tells what became of them in a period, and all else as of its end: what
+was open, detected, came back, closed and how, and is open still, which balances.`,
+		Example: `  patchproof summary --from 2026-01-01 --to 2026-03-31 --by service
+  patchproof summary --by owner
   patchproof summary --by account --view kev-internet -o csv`,
 		Args: cobra.NoArgs,
 	}
 	filterFlags(cmd, &f)
 	cmd.Flags().StringVar(&by, "by", "", "count by this: "+strings.Join(query.Groupings, ", "))
-	cmd.PreRunE = func(*cobra.Command, []string) error {
+	cmd.Flags().StringVar(&from, "from", "", "tell of a period that begins with this date, or after this instant (RFC 3339)")
+	cmd.Flags().StringVar(&to, "to", "", "the period ends with this date, or instant (default: now)")
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		if from == "" && to != "" {
+			return usage(errors.New("--to ends a period that --from begins"))
+		}
+		if from != "" && cmd.Flags().Changed("as-of") {
+			return usage(errors.New("--from and --as-of exclude each other: a period is as of its end"))
+		}
 		if by != "" && !slices.Contains(query.Groupings, by) {
 			return usage(fmt.Errorf("group by %q: want %s", by, strings.Join(query.Groupings, ", ")))
 		}
@@ -47,17 +60,26 @@ what turned out not to affect anybody.`,
 		past: true,
 		what: "read summary",
 		ask: func(ctx context.Context, c *client.Client, _ []string) (query.Summary, error) {
+			if from != "" {
+				return c.Period(ctx, from, to, f, by)
+			}
 			return c.Summary(ctx, f, by)
 		},
 		about: func(s *query.Summary) query.Meta { return s.Meta },
 		show:  printSummary,
 		sheet: func(s *query.Summary) *table {
+			if s.Period != nil {
+				return periodTable(s)
+			}
 			if s.By != "" {
 				return groupSheet(s)
 			}
 			return severityTable(s)
 		},
 		items: func(s *query.Summary) iter.Seq[any] {
+			if s.Period != nil {
+				return each(periodRows(s))
+			}
 			if s.By != "" {
 				return each(s.Rows)
 			}
@@ -65,6 +87,50 @@ what turned out not to affect anybody.`,
 		},
 	}
 	return q.command(cmd)
+}
+
+// periodRows are the groups of a period and then the whole.
+func periodRows(s *query.Summary) []query.PeriodRow {
+	return append(slices.Clone(s.Period.Rows), query.PeriodRow{Value: "all", PeriodCounts: s.Period.PeriodCounts})
+}
+
+func periodTable(s *query.Summary) *table {
+	head := strings.ToUpper(s.By)
+	if head == "" {
+		head = "FINDINGS"
+	}
+	t := &table{columns: []column{
+		{head: head, min: 8},
+		{head: "START", right: true},
+		{head: "DETECTED", right: true},
+		{head: "REOPENED", right: true, drop: 3},
+		{head: "ON TIME", right: true},
+		{head: "LATE", right: true},
+		{head: "NOT AFFECTED", right: true, drop: 4},
+		{head: "NOT RUNNING", right: true, drop: 6},
+		{head: "RETIRED", right: true, drop: 5},
+		{head: "RETIRED OVERDUE", right: true, drop: 7},
+		{head: "END", right: true},
+		{head: "BREACHED", right: true},
+		{head: "UNMITIGATED", right: true, drop: 2},
+		{head: "FELL DUE", right: true, drop: 1},
+		{head: "ON TIME %", right: true},
+	}}
+	for _, r := range periodRows(s) {
+		rate := "-"
+		if r.OnTime != nil {
+			rate = strconv.FormatFloat(r.OnTime.Percent, 'f', 1, 64)
+		}
+		cells := []string{dash(r.Value)}
+		for _, n := range []int{
+			r.OpenAtStart, r.Detected, r.Reopened, r.FixedOnTime, r.FixedLate, r.NotAffected, r.NotRunning, r.RetiredInTime, r.RetiredOverdue,
+			r.OpenAtEnd, r.Breached, r.Unmitigated, r.Due,
+		} {
+			cells = append(cells, strconv.Itoa(n))
+		}
+		t.add(append(cells, rate)...)
+	}
+	return t
 }
 
 func groupTable(s *query.Summary) *table {
@@ -198,7 +264,10 @@ func printSummary(w io.Writer, s *query.Summary) {
 		}
 		fmt.Fprintf(w, "\nFalls due  %s\n", strings.Join(parts, ", "))
 	}
-	if s.By != "" {
+	if s.Period != nil {
+		fmt.Fprintf(w, "\nFrom %s to %s\n", stamp(s.Period.From), stamp(s.Period.To))
+		periodTable(s).print(w)
+	} else if s.By != "" {
 		fmt.Fprintln(w)
 		groupTable(s).print(w)
 	}

@@ -52,7 +52,14 @@ var sortable = map[string]sortColumn{
 	"state":         {expr: "f.state", text: true},
 }
 
-func orderOf(keys []store.SortKey) ([]sortColumn, error) {
+// breaches says in which column the breach of each kind of deadline is.
+var breaches = map[finding.DeadlineKind]string{finding.Patch: "f.breached", finding.Mitigate: "f.unmitigated"}
+
+func orderOf(q store.FindingQuery) ([]sortColumn, error) {
+	if q.Breach != "" {
+		return []sortColumn{{expr: breaches[q.Breach]}, {expr: "f.id", text: true}}, nil
+	}
+	keys := q.Sort
 	if len(keys) == 0 {
 		return urgency, nil
 	}
@@ -192,6 +199,13 @@ func (s *Store) filter(ctx context.Context, sel *bun.SelectQuery, q store.Findin
 	}
 	sel = between(sel, "f.detected", q.DetectedAfter, q.DetectedBefore)
 	sel = between(sel, "f.closed", q.ClosedAfter, q.ClosedBefore)
+	if q.Breach != "" {
+		column, known := breaches[q.Breach]
+		if !known {
+			return nil, fmt.Errorf("%q is no kind of deadline", q.Breach)
+		}
+		sel = between(sel.Where(column+" < ?", int64(never)), column, q.BreachedAfter, q.BreachedBefore)
+	}
 	sel = oneOf(sel, "f.severity", q.Severity)
 	sel = oneOf(sel, "f.state", q.State)
 	sel = oneOf(sel, "f.cycle", q.Cycle)

@@ -93,13 +93,16 @@ type findingRow struct {
 	TargetMissed  bool   `bun:"target_missed"`
 	Accepted      bool   `bun:"accepted"`
 	TargetAt      int64  `bun:"target_at"`
+	// Breached and Unmitigated are the instants of the breaches, the greatest integer for never.
+	Breached    int64 `bun:"breached"`
+	Unmitigated int64 `bun:"unmitigated"`
 }
 
 // findingColumns are the columns of a findingRow, in its order.
 const findingColumns = `f.id, f.leaf, f.asset, f.vulnerability, f.component, f.state, f.severity, f.kev,
 	f.order_running, f.order_due, f.order_priority, f.order_severity, f.order_kev, f.alarm,
 	f.cycle, f.arrival, f.due, f.target, f.detected, f.closed, f.names,
-	f.outcome, f.final, f.regression, f.on_time_claimed, f.target_missed, f.accepted, f.target_at`
+	f.outcome, f.final, f.regression, f.on_time_claimed, f.target_missed, f.accepted, f.target_at, f.breached, f.unmitigated`
 
 type findingVersionRow struct {
 	bun.BaseModel `bun:"table:finding_version"`
@@ -275,7 +278,8 @@ func record(ctx context.Context, tx bun.Tx, outcomes []outcome, leaf int64) erro
 		cycle = EXCLUDED.cycle, arrival = EXCLUDED.arrival, due = EXCLUDED.due, target = EXCLUDED.target,
 		detected = EXCLUDED.detected, closed = EXCLUDED.closed, names = EXCLUDED.names,
 		outcome = EXCLUDED.outcome, final = EXCLUDED.final, regression = EXCLUDED.regression, on_time_claimed = EXCLUDED.on_time_claimed,
-		target_missed = EXCLUDED.target_missed, accepted = EXCLUDED.accepted, target_at = EXCLUDED.target_at`)
+		target_missed = EXCLUDED.target_missed, accepted = EXCLUDED.accepted, target_at = EXCLUDED.target_at,
+		breached = EXCLUDED.breached, unmitigated = EXCLUDED.unmitigated`)
 }
 
 type assessmentRow struct {
@@ -496,10 +500,16 @@ func newFindingRow(f finding.Finding, leaf int64) findingRow {
 		Cycle: f.Verdict.Cycle, Arrival: f.Verdict.Arrival, Due: string(f.Verdict.Due), Target: string(f.Verdict.Target),
 		Detected: micros(f.Detected), Closed: micros(f.Closed), Names: namesOf(f),
 		Final: f.End.Final, Regression: f.Regression, OnTimeClaimed: f.End.OnTimeClaimed, TargetMissed: f.End.TargetMissed,
-		Accepted: f.Accepted(), TargetAt: math.MaxInt64,
+		Accepted: f.Accepted(), TargetAt: math.MaxInt64, Breached: math.MaxInt64, Unmitigated: math.MaxInt64,
 	}
 	if at, ok := f.Alarm(); ok {
 		row.Alarm = micros(at)
+	}
+	if b := f.Clock.Breach(finding.Patch); b != nil {
+		row.Breached = micros(b.At)
+	}
+	if b := f.Clock.Breach(finding.Mitigate); b != nil {
+		row.Unmitigated = micros(b.At)
 	}
 	if f.State.Running() {
 		row.OrderRunning = 0

@@ -33,7 +33,7 @@ func (s *Store) selectFindings(ctx context.Context, what string, q *bun.SelectQu
 // priority, severity rank, KEV, id; or as q.Sort says. [store.ErrNotFound] when
 // q.After names no finding.
 func (s *Store) ListFindings(ctx context.Context, q store.FindingQuery) ([]finding.Finding, error) {
-	order, err := orderOf(q.Sort)
+	order, err := orderOf(q)
 	if err != nil {
 		return nil, fmt.Errorf("list findings: %w", err)
 	}

@@ -30,6 +30,7 @@ var asItWas = map[string]string{
 	"report":               "SELECT * FROM main.report WHERE leaf <= {leaf}",
 	"clone_decision":       "SELECT * FROM main.clone_decision WHERE leaf <= {leaf}",
 	"asset_key":            "SELECT * FROM main.asset_key WHERE leaf <= {leaf}",
+	"asset_past":           "SELECT * FROM main.asset_past WHERE leaf <= {leaf}",
 	"policy":               "SELECT * FROM main.policy WHERE leaf <= {leaf}",
 	"classification":       "SELECT * FROM main.classification WHERE leaf <= {leaf}",
 	"classification_rules": "SELECT * FROM main.classification_rules WHERE leaf <= {leaf}",
@@ -79,9 +80,10 @@ var notKept = map[string]string{
 
 // hindsight is the script that turns a transaction back, read once.
 type hindsight struct {
-	once   sync.Once
-	script string
-	err    error
+	once sync.Once
+	// script shows every table, findings alone the findings.
+	script, findings string
+	err              error
 }
 
 // Past calls f with the store as it stood at the end of an instant, which must be
@@ -91,16 +93,34 @@ func (s *Store) Past(ctx context.Context, at time.Time, f func(store.Store, stor
 	if err != nil {
 		return fmt.Errorf("ask the past: %w", err)
 	}
+	return s.turnedBack(ctx, p, nil, f)
+}
+
+// Between is Past at the later of two instants, with the findings of the earlier
+// one beside: [Store.Period] counts what became of them.
+func (s *Store) Between(ctx context.Context, from, to time.Time, f func(store.Store, store.Position) error) error {
+	start, err := s.positionAt(ctx, from)
+	if err != nil {
+		return fmt.Errorf("ask the past: %w", err)
+	}
+	end, err := s.positionAt(ctx, to)
+	if err != nil {
+		return fmt.Errorf("ask the past: %w", err)
+	}
+	return s.turnedBack(ctx, end, &start, f)
+}
+
+func (s *Store) turnedBack(ctx context.Context, p store.Position, start *store.Position, f func(store.Store, store.Position) error) error {
 	tx, err := s.past.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return fmt.Errorf("ask the past: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // it takes the temporary tables along
-	if err := s.turnBack(ctx, tx, p); err != nil {
+	if err := s.turnBack(ctx, tx, p, start); err != nil {
 		return fmt.Errorf("ask the past: %w", err)
 	}
 	view := *s
-	view.reader, view.position = tx, &p
+	view.reader, view.position, view.start = tx, &p, start
 	err = f(&view, p)
 	if err != nil && strings.Contains(err.Error(), blocked) {
 		return fmt.Errorf("%w: %w", store.ErrNotKept, err)
@@ -199,12 +219,16 @@ func seal(ctx context.Context, tx bun.Tx, at time.Time) (store.Position, error) 
 // blocked is what tables without a past are made of: nothing.
 const blocked = "not_kept_for_the_past"
 
-func (s *Store) turnBack(ctx context.Context, tx bun.Tx, p store.Position) error {
-	s.hindsight.once.Do(func() { s.hindsight.script, s.hindsight.err = script(ctx, s.pool) })
-	if s.hindsight.err != nil {
-		return s.hindsight.err
+func (s *Store) turnBack(ctx context.Context, tx bun.Tx, p store.Position, start *store.Position) error {
+	h := s.hindsight
+	h.once.Do(func() { h.script, h.findings, h.err = script(ctx, s.pool) })
+	if h.err != nil {
+		return h.err
 	}
-	text := strings.NewReplacer("{leaf}", strconv.FormatInt(p.Leaf, 10), "{checkpoint}", strconv.FormatInt(p.Checkpoint, 10)).Replace(s.hindsight.script)
+	text := strings.NewReplacer("{leaf}", strconv.FormatInt(p.Leaf, 10), "{checkpoint}", strconv.FormatInt(p.Checkpoint, 10)).Replace(h.script)
+	if start != nil {
+		text += "CREATE TEMP VIEW finding_before AS " + strings.ReplaceAll(h.findings, "{leaf}", strconv.FormatInt(start.Leaf, 10)) + ";\n"
+	}
 	for _, step := range []string{"PRAGMA query_only = 0", text, "PRAGMA query_only = 1"} {
 		if _, err := tx.Tx.ExecContext(ctx, step); err != nil {
 			return fmt.Errorf("show the record as of leaf %d: %w", p.Leaf, err)
@@ -213,11 +237,11 @@ func (s *Store) turnBack(ctx context.Context, tx bun.Tx, p store.Position) error
 	return nil
 }
 
-func script(ctx context.Context, db bun.IDB) (string, error) {
+func script(ctx context.Context, db bun.IDB) (all, findings string, err error) {
 	var names []string
-	err := db.NewRaw(`SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite%' ORDER BY name`).Scan(ctx, &names)
+	err = db.NewRaw(`SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite%' ORDER BY name`).Scan(ctx, &names)
 	if err != nil {
-		return "", fmt.Errorf("list tables: %w", err)
+		return "", "", fmt.Errorf("list tables: %w", err)
 	}
 	var b strings.Builder
 	for _, name := range names {
@@ -225,14 +249,15 @@ func script(ctx context.Context, db bun.IDB) (string, error) {
 		switch {
 		case name == "asset":
 			if text, err = assetsAsTheyWere(ctx, db); err != nil {
-				return "", err
+				return "", "", err
 			}
 			b.WriteString(text)
 			continue
 		case name == "finding":
-			if text, err = findingsAsTheyWere(ctx, db); err != nil {
-				return "", err
+			if findings, err = findingsAsTheyWere(ctx, db); err != nil {
+				return "", "", err
 			}
+			text = findings
 		case slices.Contains(everTrue, name):
 			continue
 		case !known:
@@ -240,7 +265,7 @@ func script(ctx context.Context, db bun.IDB) (string, error) {
 		}
 		fmt.Fprintf(&b, "CREATE TEMP VIEW %s AS %s;\n", name, text)
 	}
-	return b.String(), nil
+	return b.String(), findings, nil
 }
 
 // assetsAsTheyWere fills a table like the present one, generated columns and all:

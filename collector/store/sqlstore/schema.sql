@@ -349,11 +349,12 @@ CREATE TABLE finding (
     order_severity INTEGER NOT NULL,
     order_kev      INTEGER NOT NULL, alarm INTEGER NOT NULL DEFAULT 0, cycle TEXT NOT NULL DEFAULT '', arrival INTEGER NOT NULL DEFAULT 0, due TEXT NOT NULL DEFAULT '', target TEXT NOT NULL DEFAULT '', detected INTEGER NOT NULL DEFAULT -62135596800000000, closed INTEGER NOT NULL DEFAULT -62135596800000000, names TEXT NOT NULL DEFAULT '', outcome TEXT NOT NULL DEFAULT '', final INTEGER NOT NULL DEFAULT 0, regression INTEGER NOT NULL DEFAULT 0, on_time_claimed INTEGER NOT NULL DEFAULT 0, target_missed INTEGER NOT NULL DEFAULT 0, accepted INTEGER NOT NULL DEFAULT 0, target_at INTEGER NOT NULL DEFAULT 9223372036854775807, flags INTEGER GENERATED ALWAYS AS (
     kev + 2 * arrival + 4 * regression + 8 * on_time_claimed + 16 * target_missed + 32 * accepted + 64 * final
-        + CASE due WHEN '' THEN 0 ELSE 128 END) VIRTUAL, -- 0 when listed, else 1
+        + CASE due WHEN '' THEN 0 ELSE 128 END) VIRTUAL, breached INTEGER NOT NULL DEFAULT 9223372036854775807, unmitigated INTEGER NOT NULL DEFAULT 9223372036854775807, -- 0 when listed, else 1
     FOREIGN KEY (id, leaf) REFERENCES finding_version (id, leaf)
 ) STRICT;
 CREATE INDEX finding_alarm ON finding (alarm, asset);
 CREATE INDEX finding_asset ON finding (asset, order_running, order_due, order_priority, order_severity, order_kev, id);
+CREATE INDEX finding_breached ON finding (breached, id) WHERE breached < 9223372036854775807;
 CREATE INDEX finding_claimed ON finding (order_running, order_due, order_priority, order_severity, order_kev, id) WHERE on_time_claimed = 1;
 CREATE INDEX finding_component ON finding (component, order_running, order_due, order_priority, order_severity, order_kev, id);
 CREATE INDEX finding_cycle ON finding (cycle, order_running, order_due, order_priority, order_severity, order_kev, id);
@@ -365,6 +366,7 @@ CREATE INDEX finding_pending ON finding (order_running, order_due, order_priorit
 CREATE INDEX finding_priority ON finding (order_priority, order_running, order_due, order_severity, order_kev, id);
 CREATE INDEX finding_regression ON finding (order_running, order_due, order_priority, order_severity, order_kev, id) WHERE regression = 1;
 CREATE INDEX finding_target ON finding (order_running, order_due, order_priority, order_severity, order_kev, id) WHERE target_at < 9223372036854775807;
+CREATE INDEX finding_unmitigated ON finding (unmitigated, id) WHERE unmitigated < 9223372036854775807;
 CREATE INDEX finding_urgency ON finding (order_running, order_due, order_priority, order_severity, order_kev, id);
 CREATE INDEX finding_vulnerability ON finding (vulnerability, order_running, order_due, order_priority, order_severity, order_kev, id, asset);
 CREATE TABLE finding_count (
@@ -394,7 +396,7 @@ CREATE VIEW finding_state AS SELECT
     id, leaf, body, asset, vulnerability, component, state, severity, kev,
     order_running, order_due, order_priority, order_severity, order_kev,
     cycle, arrival, due, target, target_at, detected, closed, names,
-    final, regression, on_time_claimed, target_missed, accepted,
+    final, regression, on_time_claimed, target_missed, accepted, breached, unmitigated,
     -- One that was recorded before outcomes were is told by its dates.
     CASE WHEN order_running = 0 THEN '' WHEN said <> '' THEN said WHEN state = 'not_affected' THEN 'not_affected'
         WHEN closed < order_due THEN 'fixed_on_time' ELSE 'fixed_late' END AS outcome,
@@ -437,7 +439,13 @@ FROM (
         COALESCE(json_extract(body, '$.end.target_missed'), 0) AS target_missed,
         CASE WHEN json_extract(body, '$.verdict.rule') GLOB 'exception/*' THEN 1 ELSE 0 END AS accepted,
         COALESCE(unixepoch(substr(json_extract(body, '$.verdict.target_at'), 1, 19)) * 1000000
-            + CAST(substr(rtrim(substr(json_extract(body, '$.verdict.target_at'), 21), 'Z') || '000000', 1, 6) AS INTEGER), 9223372036854775807) AS target_at
+            + CAST(substr(rtrim(substr(json_extract(body, '$.verdict.target_at'), 21), 'Z') || '000000', 1, 6) AS INTEGER), 9223372036854775807) AS target_at,
+        COALESCE((SELECT unixepoch(substr(json_extract(b.value, '$.at'), 1, 19)) * 1000000
+            + CAST(substr(rtrim(substr(json_extract(b.value, '$.at'), 21), 'Z') || '000000', 1, 6) AS INTEGER)
+            FROM json_each(body, '$.clock.breaches') AS b WHERE json_extract(b.value, '$.kind') = 'patch'), 9223372036854775807) AS breached,
+        COALESCE((SELECT unixepoch(substr(json_extract(b.value, '$.at'), 1, 19)) * 1000000
+            + CAST(substr(rtrim(substr(json_extract(b.value, '$.at'), 21), 'Z') || '000000', 1, 6) AS INTEGER)
+            FROM json_each(body, '$.clock.breaches') AS b WHERE json_extract(b.value, '$.kind') = 'mitigate'), 9223372036854775807) AS unmitigated
     FROM finding_version
 ) AS said;
 CREATE TABLE finding_version (

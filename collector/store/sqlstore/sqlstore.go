@@ -48,8 +48,9 @@ type Store struct {
 	past *bun.DB
 	// reader is the pool, or within View and Past one transaction.
 	reader bun.IDB
-	// position is set within Past.
+	// position is set within Past, start within Between.
 	position  *store.Position
+	start     *store.Position
 	hindsight *hindsight
 	readOnly  bool
 	pack      *zstd.Encoder
