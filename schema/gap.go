@@ -14,4 +14,7 @@ const (
 	GapUnowned = "unowned"
 	// GapTimeout: it did not answer in time.
 	GapTimeout = "timeout"
+	// GapBack: it is in use no more by somebody's word, and reports. The collector
+	// says so, never a host.
+	GapBack = "back"
 )

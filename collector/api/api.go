@@ -42,6 +42,10 @@ type Operator interface {
 	ApplyRules(ctx context.Context, src []byte, by string) (RulesApplied, error)
 	// ImportAssets takes in a list of assets.
 	ImportAssets(ctx context.Context, u AssetUpload, by string) (AssetsImported, error)
+	// RetireAsset records that an asset, by id or name, is in use no more.
+	RetireAsset(ctx context.Context, asset string, r Retirement, by string) (Retired, error)
+	// ReinstateAsset takes that back.
+	ReinstateAsset(ctx context.Context, asset, reason, by string) (Retired, error)
 	// Approvals lists the requests to let deadlines move later.
 	Approvals(ctx context.Context) ([]store.Approval, error)
 	// DecideApproval grants or denies a request somebody else made.
@@ -177,6 +181,7 @@ func New(o Options) http.Handler {
 	api.UseMiddleware(s.authorize(api))
 	s.questions(api)
 	s.acts(api)
+	s.assets(api)
 	s.tokens(api)
 	s.classification(api)
 	s.approvals(api)

@@ -33,6 +33,7 @@ type operator struct {
 	trusted api.TrustRequest
 	by      string
 	upload  string
+	whole   [2]bool
 	source  string
 	confirm bool
 	err     error
@@ -64,9 +65,19 @@ func (o *operator) ApplyRules(_ context.Context, src []byte, by string) (api.Rul
 	return api.RulesApplied{Digest: "d", Rules: 1}, o.err
 }
 
+func (o *operator) RetireAsset(_ context.Context, asset string, r api.Retirement, by string) (api.Retired, error) {
+	o.upload, o.by = asset+" "+r.At+" "+r.Reason, by
+	return api.Retired{Asset: asset, Leaf: 7}, o.err
+}
+
+func (o *operator) ReinstateAsset(_ context.Context, asset, reason, by string) (api.Retired, error) {
+	o.upload, o.by = asset+" back "+reason, by
+	return api.Retired{Asset: asset, Leaf: 8}, o.err
+}
+
 func (o *operator) ImportAssets(_ context.Context, u api.AssetUpload, by string) (api.AssetsImported, error) {
 	b, err := io.ReadAll(u.Body)
-	o.upload, o.by, o.source = string(b), by, u.Source
+	o.upload, o.by, o.source, o.whole = string(b), by, u.Source, [2]bool{u.Whole, u.Confirm}
 	if err != nil {
 		return api.AssetsImported{}, &api.BadInput{Err: err}
 	}
@@ -297,8 +308,8 @@ func TestClassificationActs(t *testing.T) {
 	if err != nil || res.Rules != 1 || f.op.upload != "version: 1\n" || f.op.by != "first" {
 		t.Errorf("got %+v (%v), operator %q by %q", res, err, f.op.upload, f.op.by)
 	}
-	im, err := f.c.ImportAssets(t.Context(), "cmdb", "a b.csv", strings.NewReader("name\nx\n"))
-	if err != nil || im.Source != "cmdb" || f.op.source != "cmdb" || f.op.upload != "name\nx\n" {
+	im, err := f.c.ImportAssets(t.Context(), api.AssetUpload{Source: "cmdb", File: "a b.csv", Body: strings.NewReader("name\nx\n"), Whole: true, Confirm: true})
+	if err != nil || im.Source != "cmdb" || f.op.source != "cmdb" || f.op.whole != [2]bool{true, true} || f.op.upload != "name\nx\n" {
 		t.Errorf("got %+v (%v), operator %q of %q", im, err, f.op.upload, f.op.source)
 	}
 	_, err = f.c.ApplyRules(t.Context(), make([]byte, classify.MaxRules+2))
@@ -306,8 +317,24 @@ func TestClassificationActs(t *testing.T) {
 	if !errors.As(err, &p) || p.Status/100 != 4 || !strings.Contains(p.Detail, "more than") {
 		t.Errorf("got %v for a file that is too large, want a refusal that says so", err)
 	}
-	if _, err := f.c.ImportAssets(t.Context(), "", "a.csv", strings.NewReader("x")); !errors.As(err, &p) || p.Status != http.StatusUnprocessableEntity {
+	if _, err := f.c.ImportAssets(t.Context(), api.AssetUpload{File: "a.csv", Body: strings.NewReader("x")}); !errors.As(err, &p) || p.Status != http.StatusUnprocessableEntity {
 		t.Errorf("got %v for a list without a name, want 422", err)
+	}
+}
+
+func TestAssetsAreRetiredAndReinstated(t *testing.T) {
+	f := newFixture(t)
+	got, err := f.c.RetireAsset(t.Context(), "web/1 ü", api.Retirement{Reason: "sold", At: "2026-03-01"})
+	if err != nil || got.Leaf != 7 || f.op.upload != "web/1 ü 2026-03-01 sold" || f.op.by == "" {
+		t.Errorf("got %+v (%v), operator %q by %q", got, err, f.op.upload, f.op.by)
+	}
+	got, err = f.c.ReinstateAsset(t.Context(), "web/1 ü", "found")
+	if err != nil || got.Leaf != 8 || f.op.upload != "web/1 ü back found" {
+		t.Errorf("got %+v (%v), operator %q", got, err, f.op.upload)
+	}
+	var p *client.Problem
+	if _, err := f.c.RetireAsset(t.Context(), "web", api.Retirement{}); !errors.As(err, &p) || p.Status != http.StatusUnprocessableEntity {
+		t.Errorf("got %v for a retirement without a reason, want 422", err)
 	}
 }
 

@@ -300,7 +300,9 @@ func (w *estateWorld) act(rt *rapid.T, kind string) {
 	case "list":
 		owner := rapid.SampledFrom([]string{"ada", "bob", "eve"}).Draw(rt, "owner")
 		state := rapid.SampledFrom([]string{"running", "terminated"}).Draw(rt, "state")
-		_, err := w.estate.Import(w.t.Context(), "cmdb", "f.csv", []byte("name,owner,state\n"+host+","+owner+","+state+"\nghost,"+owner+",running\n"), "ada")
+		_, err := w.estate.Import(w.t.Context(), estate.List{
+			Source: "cmdb", File: "f.csv", By: "ada", Data: []byte("name,owner,state\n" + host + "," + owner + "," + state + "\nghost," + owner + ",running\n"),
+		})
 		must(w.t, err)
 	case "policy":
 		days := rapid.SampledFrom([]string{"20", "25", "30"}).Draw(rt, "days")

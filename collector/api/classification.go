@@ -33,6 +33,7 @@ type AssetsImported struct {
 	Changed int            `json:"changed" doc:"Assets classified otherwise than before, or by another word."`
 	Ignored []string       `json:"ignored" doc:"Columns nobody reads."`
 	Skipped map[string]int `json:"skipped" doc:"Records of other kinds, by kind."`
+	Absent  int            `json:"absent" doc:"Machines that a whole list left out: they are terminated."`
 	Leaf    int64          `json:"leaf"`
 }
 
@@ -40,7 +41,9 @@ type AssetsImported struct {
 type AssetUpload struct {
 	// Source names the list, File the file it came in.
 	Source, File string
-	Body         io.Reader
+	// Whole: the file is all of the list. Confirm takes one that leaves out many.
+	Whole, Confirm bool
+	Body           io.Reader
 }
 
 // RulesTest is what rules that are not applied would do: to one asset, or to all.
@@ -67,6 +70,9 @@ type assetImportInput struct {
 	bodyInput
 	Source string `query:"source" required:"true" maxLength:"64" doc:"Name of the list: cmdb, config, ssm."`
 	File   string `query:"file" maxLength:"255" doc:"File name, for the record only."`
+
+	Whole   bool `query:"whole" doc:"The file is all of the list: machines it leaves out are terminated."`
+	Confirm bool `query:"confirm" doc:"Take a whole list that leaves out more than a fifth of the machines, and more than ten."`
 }
 
 type coverageInput struct {
@@ -130,7 +136,7 @@ func (s *server) classification(api huma.API) {
 	upload(s, api, "/v1/classification/test", "test-classification", "What rules that are not applied would do", s.testRules)
 	upload(s, api, "/v1/assets/import", "import-assets", "Import a list of assets: CMDB CSV or JSON, AWS EC2, Config, SSM, Organizations",
 		func(ctx context.Context, in *assetImportInput) (AssetsImported, error) {
-			return s.Operator.ImportAssets(ctx, AssetUpload{Source: in.Source, File: in.File, Body: in.body}, tokenName(ctx))
+			return s.Operator.ImportAssets(ctx, AssetUpload{Source: in.Source, File: in.File, Body: in.body, Whole: in.Whole, Confirm: in.Confirm}, tokenName(ctx))
 		})
 }
 

@@ -64,7 +64,7 @@ func getAsOf[I any, P interface {
 type FilterInput struct {
 	Severity       string `query:"severity" maxLength:"4096" doc:"critical, high, medium, low"`
 	Priority       string `query:"priority" maxLength:"4096" doc:"P0 to P4"`
-	State          string `query:"state" maxLength:"4096" doc:"open, pending_reboot, pending_restart, fixed, not_affected"`
+	State          string `query:"state" maxLength:"4096" doc:"open, pending_reboot, pending_restart, fixed, not_affected, retired"`
 	Cycle          string `query:"cycle" maxLength:"4096" doc:"zero_day, out_of_cycle, in_cycle"`
 	Outcome        string `query:"outcome" maxLength:"4096" doc:"within, overdue, awaiting_fix, accepted, fixed_on_time, fixed_late, not_affected, not_running, retired_in_time, retired_overdue"`
 	Flag           string `query:"flag" maxLength:"4096" doc:"arrival, regression, on_time_claimed, target_missed; all of them must hold"`

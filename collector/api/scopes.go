@@ -60,6 +60,8 @@ var operations = map[string]operation{
 	"test-classification":      {scope: access.Read, body: classify.MaxRules},
 	"apply-classification":     {scope: access.Operate, body: classify.MaxRules},
 	"import-assets":            {scope: access.Operate, body: classify.MaxImport},
+	"retire-asset":             {scope: access.Operate},
+	"reinstate-asset":          {scope: access.Operate},
 	"list-approvals":           {scope: access.Read},
 	"grant-approval":           {scope: access.Approve},
 	"deny-approval":            {scope: access.Approve},

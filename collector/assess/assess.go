@@ -343,18 +343,19 @@ func (a *Assessor) found(ctx context.Context, m store.Mark, as store.Asset, prev
 		return out, err
 	}
 	window := time.Duration(a.policy.Switches.ReopenDays) * 24 * time.Hour
-	f := newFold(as, prev, ch.before, window, now)
+	f := newFold(as, prev, ch.before, window, backAt(as, ch.steps, now), now)
 	for i := range ch.steps {
 		f.step(ch.steps[i])
 	}
 	last := ch.steps[len(ch.steps)-1]
 	f.settle(last)
+	f.retire()
 	reported, err := a.reportedGaps(ctx, ch.heads)
 	if err != nil {
 		return out, err
 	}
 	out.Covered = last.result.Covered
-	out.Gaps = slices.Concat(ch.gaps, joinGaps(reported, last.result.Gaps))
+	out.Gaps = slices.Concat(ch.gaps, joinGaps(reported, append(contradiction(as), last.result.Gaps...)))
 	if lineage.Suspected(ch.gaps) && !lineage.Suspected(as.Gaps) {
 		a.log.Warn("clone suspected", "asset", as.ID, "lines", len(ch.heads), "reason", ch.gaps[0].Detail)
 	}

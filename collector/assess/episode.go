@@ -18,8 +18,14 @@ func (f *fold) standing(k key, e *evidenceFor, s step) *finding.Finding {
 	if cur != nil && cur.State.Running() {
 		return cur
 	}
+	if f.after(detected) {
+		return nil
+	}
 	if s.again {
 		detected = f.now
+	}
+	if cur != nil && f.after(detected) {
+		return nil
 	}
 	if cur != nil && f.sameEpisode(cur, detected) {
 		cur.Reopened = detected
@@ -63,16 +69,8 @@ func (f *fold) sameEpisode(cur *finding.Finding, back time.Time) bool {
 // ends closes the span of an episode.
 func (f *fold) ends(cur *finding.Finding) {
 	if s := f.spans[cur.ID]; len(s) > 0 {
-		s[len(s)-1].To = ended(cur)
+		s[len(s)-1].To = lifecycle.Ended(cur)
 	}
-}
-
-// ended is until when a finding stood, zero while it does.
-func ended(f *finding.Finding) time.Time {
-	if !f.End.Fix.At.IsZero() {
-		return f.End.Fix.At
-	}
-	return f.Closed
 }
 
 // settle ends a refold. A finding the store shows running that no state showed
@@ -88,7 +86,7 @@ func (f *fold) settle(newest step) {
 		switch cur := f.findings[k]; {
 		case cur == nil:
 			f.take(k, old)
-			if old.State.Running() {
+			if f.findings[k].State.Running() {
 				f.clear(f.findings[k], said[k], newest)
 			}
 		case old.Episode > cur.Episode && cur.State.Running():
@@ -100,7 +98,7 @@ func (f *fold) settle(newest step) {
 			f.spans[now.ID] = []lifecycle.Span{{From: later(now.Detected, now.Reopened)}}
 		case old.Episode > cur.Episode:
 			f.take(k, old)
-			if old.State.Running() {
+			if f.findings[k].State.Running() {
 				f.clear(f.findings[k], said[k], newest)
 			}
 		}
@@ -116,7 +114,8 @@ func (f *fold) settle(newest step) {
 // take makes a recorded episode the newest, and the recorded ones before it the past.
 func (f *fold) take(k key, old finding.Finding) {
 	f.findings[k] = &old
-	f.spans[old.ID] = []lifecycle.Span{{From: later(old.Detected, old.Reopened), To: ended(&old)}}
+	f.spans[old.ID] = []lifecycle.Span{{From: later(old.Detected, old.Reopened), To: lifecycle.Ended(&old)}}
+	f.revive(&old)
 	for id := range f.past {
 		if p := f.past[id]; p.Vulnerability == k.vulnerability && p.Component == k.component {
 			if rec, ok := f.stored[id]; ok {
@@ -137,6 +136,7 @@ func (f *fold) resume(cur *finding.Finding) {
 		return
 	}
 	cur.Episode = max(cur.Episode, 1)
+	cur.Reopened = later(cur.Reopened, old.Reopened)
 	if old.Detected.Before(cur.Detected) {
 		cur.Detected, cur.DetectedReport = old.Detected, old.DetectedReport
 		if cur.State.Running() && !cur.Stale {

@@ -87,6 +87,10 @@ type fold struct {
 	now    time.Time
 	window time.Duration
 	refold bool
+	// gone says since when the asset is in use no more, nil while it is; back is
+	// since when one that had been is in use again, zero while it is not.
+	gone *store.Gone
+	back time.Time
 
 	stored map[string]finding.Finding  // as the store has them, by id
 	latest map[key]finding.Finding     // of these the newest episodes
@@ -100,9 +104,9 @@ type fold struct {
 	matched, lastMatched map[key][]*match.Match
 }
 
-func newFold(as store.Asset, prev []finding.Finding, before *store.Report, window time.Duration, now time.Time) *fold {
+func newFold(as store.Asset, prev []finding.Finding, before *store.Report, window time.Duration, back, now time.Time) *fold {
 	f := &fold{
-		asset: as.ID, before: before, refold: as.Refold, now: now, window: window,
+		asset: as.ID, before: before, refold: as.Refold, now: now, window: window, gone: as.Away(), back: back,
 		stored:   make(map[string]finding.Finding, len(prev)),
 		latest:   make(map[key]finding.Finding, len(prev)),
 		past:     map[string]*finding.Finding{},
@@ -123,9 +127,10 @@ func newFold(as store.Asset, prev []finding.Finding, before *store.Report, windo
 		return f
 	}
 	for id, p := range f.stored {
-		f.spans[id] = []lifecycle.Span{{From: later(p.Detected, p.Reopened), To: ended(&p)}}
+		f.spans[id] = []lifecycle.Span{{From: later(p.Detected, p.Reopened), To: lifecycle.Ended(&p)}}
 		if k := (key{p.Vulnerability, p.Component}); f.latest[k].ID == id {
 			f.findings[k] = &p
+			f.revive(&p)
 		} else {
 			f.past[id] = &p
 		}

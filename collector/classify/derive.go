@@ -56,6 +56,8 @@ type Result struct {
 	Provenance Provenance
 	// Words holds everything said of each attribute, heaviest first.
 	Words map[Attribute][]Word
+	// Gone, when set, is the list that says the asset is terminated.
+	Gone *Gone
 	// Notes are what could not be told, for people.
 	Notes []string
 }
@@ -76,7 +78,7 @@ func Derive(rs RuleSet, roster *Roster, in Input) Result {
 	d.rules()
 	d.imports()
 	d.claims()
-	out := Result{Provenance: Provenance{}, Words: d.words, Notes: roster.Notes(in.Asset)}
+	out := Result{Provenance: Provenance{}, Words: d.words, Notes: roster.Notes(in.Asset), Gone: goneBy(d.entries)}
 	for _, n := range All {
 		settle(&out, n, d.words[n])
 	}

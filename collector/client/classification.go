@@ -3,7 +3,6 @@ package client
 import (
 	"bytes"
 	"context"
-	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -52,8 +51,24 @@ func (c *Client) TestRules(ctx context.Context, src []byte, asset string) (api.R
 	return call[api.RulesTest](ctx, c, http.MethodPost, "/v1/classification/test", q, binary, bytes.NewReader(src))
 }
 
-// ImportAssets uploads a list of assets under its source's name.
-func (c *Client) ImportAssets(ctx context.Context, source, file string, body io.Reader) (api.AssetsImported, error) {
-	q := url.Values{"source": {source}, "file": {file}}
-	return call[api.AssetsImported](ctx, c, http.MethodPost, "/v1/assets/import", q, binary, body)
+// ImportAssets uploads a list of assets.
+func (c *Client) ImportAssets(ctx context.Context, u api.AssetUpload) (api.AssetsImported, error) {
+	q := url.Values{"source": {u.Source}, "file": {u.File}}
+	if u.Whole {
+		q.Set("whole", "true")
+	}
+	if u.Confirm {
+		q.Set("confirm", "true")
+	}
+	return call[api.AssetsImported](ctx, c, http.MethodPost, "/v1/assets/import", q, binary, u.Body)
+}
+
+// RetireAsset says that an asset, by id or name, is in use no more.
+func (c *Client) RetireAsset(ctx context.Context, asset string, r api.Retirement) (api.Retired, error) {
+	return post[api.Retired](ctx, c, "/v1/assets/"+url.PathEscape(asset)+"/retire", r)
+}
+
+// ReinstateAsset takes that back.
+func (c *Client) ReinstateAsset(ctx context.Context, asset, reason string) (api.Retired, error) {
+	return post[api.Retired](ctx, c, "/v1/assets/"+url.PathEscape(asset)+"/reinstate", api.Decision{Reason: reason})
 }

@@ -26,9 +26,17 @@ import (
 	"github.com/patchproof/patchproof/collector/store"
 )
 
-// Service classifies.
+// Store is what the service needs of the collector's memory.
+type Store interface {
+	store.Classifications
+	store.Assets
+	store.Policies
+	store.Retirements
+}
+
+// Service classifies, and keeps which assets are in use.
 type Service struct {
-	Store store.Classifications
+	Store Store
 	Now   func() time.Time
 	Log   *slog.Logger
 
@@ -52,7 +60,24 @@ type Applied struct {
 	Skipped map[string]int
 	// Matched counts the assets that some entry of the import was given to.
 	Matched int
+	// Absent counts entries that a whole list left out: they are terminated.
+	Absent int
 }
+
+// List is a list of assets as somebody sends it.
+type List struct {
+	// Source names the list, File the file it came in, By who sends it.
+	Source, File, By string
+	Data             []byte
+	// Whole: the file is all of the list, so what it leaves out is terminated.
+	Whole bool
+	// Confirm takes a whole list that leaves out more than MayLeaveOut.
+	Confirm bool
+}
+
+// mayLeaveOut says how many of a list's machines a whole file may leave out
+// without somebody confirming it: half an export would end a whole estate.
+func mayLeaveOut(listed int) int { return max(10, listed/5) }
 
 // ErrInvalid marks what is wrong with a request rather than with the collector.
 var ErrInvalid = errors.New("not usable")
@@ -89,20 +114,22 @@ func (s *Service) ApplyRules(ctx context.Context, src []byte, by string) (Applie
 var sourceName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 
 // Import takes in a list of assets under the name of its source. Entries the
-// source listed before and this file does not hold stay as they are.
-func (s *Service) Import(ctx context.Context, source, file string, data []byte, by string) (Applied, error) {
+// source listed before and this file does not hold stay as they are, unless the
+// file is the whole list: then they are terminated.
+func (s *Service) Import(ctx context.Context, l List) (Applied, error) {
+	source := l.Source
 	if !sourceName.MatchString(source) {
 		return Applied{}, fmt.Errorf("%w: the source's name %q: want lower-case letters, digits, '.', '_' and '-', at most 64", ErrInvalid, source)
 	}
-	list, err := classify.ReadImport(data)
+	list, err := classify.ReadImport(l.Data)
 	if err != nil {
 		return Applied{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	out := Applied{Digest: list.Digest, Entries: len(list.Entries), Format: list.Format, Ignored: list.Ignored, Skipped: list.Skipped}
 	at := s.now()
 	im := store.AssetImport{
-		Source: source, File: fileName(file), Format: list.Format, Digest: list.Digest, Entries: len(list.Entries),
-		ImportedAt: at, ImportedBy: by, Text: data,
+		Source: source, File: fileName(l.File), Format: list.Format, Digest: list.Digest, Entries: len(list.Entries),
+		ImportedAt: at, ImportedBy: l.By, Text: l.Data,
 	}
 	out.Leaf, err = s.Store.Reclassify(ctx, nil, func(e store.Estate) (store.Reclassification, error) {
 		set, err := e.RuleSet()
@@ -111,13 +138,23 @@ func (s *Service) Import(ctx context.Context, source, file string, data []byte, 
 		}
 		out.Assets = len(e.Standings)
 		kept, fresh := merge(e, im, list.Entries)
+		if l.Whole {
+			var absent []classify.Listed
+			kept, absent = leaveOut(kept, im, e.Next)
+			if may := mayLeaveOut(len(absent) + len(list.Entries)); len(absent) > may && !l.Confirm {
+				return store.Reclassification{}, fmt.Errorf("%w: as a whole list it leaves out %d machines that %s listed before, more than %d: "+
+					"their findings would end; look at the file, and confirm it if it is whole", ErrInvalid, len(absent), source, may)
+			}
+			out.Absent = len(absent)
+			fresh = append(fresh, absent...)
+		}
 		roster := classify.NewRoster(append(kept, fresh...), e.Identities)
 		out.Matched = matched(roster, e.Identities, source, e.Next)
 		r := store.Reclassification{Import: &im, Listed: fresh}
 		r.Changed = derive(set, roster, e.Standings)
 		out.Changed = len(r.Changed)
-		return seal(r, evidence.ClassificationBody{Act: evidence.ActImport, By: by, Import: &evidence.ImportBody{
-			Source: im.Source, File: im.File, Format: im.Format, Digest: im.Digest, Entries: im.Entries,
+		return seal(r, evidence.ClassificationBody{Act: evidence.ActImport, By: l.By, Import: &evidence.ImportBody{
+			Source: im.Source, File: im.File, Format: im.Format, Digest: im.Digest, Entries: im.Entries, Whole: l.Whole,
 		}}, at)
 	})
 	if err != nil {
@@ -156,6 +193,22 @@ func merge(e store.Estate, im store.AssetImport, entries []classify.Entry) (kept
 		}
 	}
 	return kept, fresh
+}
+
+// leaveOut takes the machines that a whole list of a source does not name as
+// terminated.
+func leaveOut(listed []classify.Listed, im store.AssetImport, leaf int64) (kept, absent []classify.Listed) {
+	for _, l := range listed {
+		gone, ok := classify.Absent(l.Entry)
+		if l.Source != im.Source || !ok {
+			kept = append(kept, l)
+			continue
+		}
+		absent = append(absent, classify.Listed{
+			Source: l.Source, Digest: im.Digest, Leaf: leaf, Seen: leaf, By: im.ImportedBy, At: im.ImportedAt, Entry: gone,
+		})
+	}
+	return kept, absent
 }
 
 func matched(roster *classify.Roster, ids []classify.Identity, source string, leaf int64) int {
@@ -228,7 +281,7 @@ func derive(set classify.RuleSet, roster *classify.Roster, standings []store.Sta
 		st := &standings[i]
 		res := classify.Derive(set, roster, st.Input())
 		c := store.Classification{
-			Asset: st.Asset, Attributes: res.Attributes, Provenance: res.Provenance, Notes: res.Notes, Claims: st.Claims,
+			Asset: st.Asset, Attributes: res.Attributes, Provenance: res.Provenance, Notes: res.Notes, Gone: res.Gone, Claims: st.Claims,
 		}
 		if was := st.Classified; was == nil || !reflect.DeepEqual(*was, c) {
 			out = append(out, c)

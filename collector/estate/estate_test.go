@@ -109,7 +109,7 @@ func (s *scene) rules(text string) estate.Applied {
 
 func (s *scene) list(source, text string) estate.Applied {
 	s.Helper()
-	a, err := s.s.Import(s.Context(), source, "dir/list.csv", []byte(text), "bob")
+	a, err := s.s.Import(s.Context(), estate.List{Source: source, File: "dir/list.csv", Data: []byte(text), By: "bob"})
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -214,7 +214,7 @@ func TestFaultsChangeNothing(t *testing.T) {
 		{"", "name\na\n", "source's name"},
 		{"Über", "name\na\n", "source's name"},
 	} {
-		if _, err := s.s.Import(t.Context(), tc.source, "x", []byte(tc.text), "ada"); !errors.Is(err, estate.ErrInvalid) || !strings.Contains(err.Error(), tc.want) {
+		if _, err := s.s.Import(t.Context(), estate.List{Source: tc.source, File: "x", Data: []byte(tc.text), By: "ada"}); !errors.Is(err, estate.ErrInvalid) || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%q: got %v, want it to say %q", tc.source, err, tc.want)
 		}
 	}

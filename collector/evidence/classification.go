@@ -44,6 +44,8 @@ type ImportBody struct {
 	Format  string `json:"format"`
 	Digest  string `json:"digest"`
 	Entries int    `json:"entries"`
+	// Whole: the file is all of the list; what it leaves out is terminated.
+	Whole bool `json:"whole,omitempty"`
 }
 
 // ClassificationLeaf makes the leaf of an act and of what followed from it.
@@ -146,7 +148,24 @@ func (r *run) readImport(l store.Leaf, b ClassificationBody) error {
 		said.Seen = l.Index
 		r.said.listed[k] = said
 	}
+	if b.Import.Whole {
+		r.said.leaveOut(l, b)
+	}
 	return nil
+}
+
+// leaveOut takes what a whole list does not name as terminated.
+func (s *said) leaveOut(l store.Leaf, b ClassificationBody) {
+	for k, e := range s.listed {
+		if k[0] != b.Import.Source || e.Seen == l.Index {
+			continue
+		}
+		if gone, ok := classify.Absent(e.Entry); ok {
+			s.listed[k] = classify.Listed{
+				Source: e.Source, Digest: b.Import.Digest, Leaf: l.Index, Seen: l.Index, By: b.By, At: l.At, Entry: gone,
+			}
+		}
+	}
 }
 
 // checkClassifications holds rules, imports and entries against their leaves.

@@ -36,6 +36,7 @@ const (
 	KindQuarantine = "quarantine"
 	KindRelease    = "quarantine_released"
 	KindLogEpoch   = "log_epoch"
+	KindRetirement = "retirement"
 
 	KindClassification = "classification"
 )
@@ -428,6 +429,21 @@ type ReleaseBody struct {
 // ReleaseLeaf makes the leaf of an envelope that left quarantine.
 func ReleaseLeaf(digest, report string, at time.Time) (store.Leaf, error) {
 	return LeafFor(KindRelease, at, ReleaseBody{Digest: digest, Report: report})
+}
+
+// RetirementBody is the body of a retirement leaf: an operator's word that an asset
+// is in use no more, or is again.
+type RetirementBody struct {
+	Asset   string    `json:"asset"`
+	Retired bool      `json:"retired"`
+	Since   time.Time `json:"since"`
+	Reason  string    `json:"reason"`
+	By      string    `json:"by,omitempty"`
+}
+
+// RetirementLeaf makes the leaf of an asset's retirement, or of taking it back.
+func RetirementLeaf(asset string, r store.Retirement, at time.Time) (store.Leaf, error) {
+	return LeafFor(KindRetirement, at, RetirementBody{Asset: asset, Retired: r.Retired, Since: instant(r.At), Reason: r.Reason, By: r.By})
 }
 
 // EpochBody is the body of a log_epoch leaf: why the log took a new epoch.

@@ -265,6 +265,12 @@ func (s *scene) acts() {
 	ctx := s.t.Context()
 	at := store.Attributes{Class: sla.Compute, Exposure: sla.Internet, Environment: sla.Production, Core: true, Owner: "team <a>"}
 	must[int64](s.t)(s.store.SetAttributes(ctx, "A2", "renamed", at, s.leaf(evidence.AttributesLeaf("A2", "renamed", at, "cli", now))))
+	for _, gone := range []store.Retirement{
+		{Retired: true, At: now.Add(time.Hour), Reason: "sold <1>", By: "ada"},
+		{At: now.Add(2 * time.Hour), Reason: "not sold", By: "ada"},
+	} {
+		must[int64](s.t)(s.store.Retire(ctx, "A2", gone, s.leaf(evidence.RetirementLeaf("A2", gone, now))))
+	}
 	p := store.PolicyRecord{
 		Digest: "policy-digest", Source: []byte("policy: yes\n"), AppliedAt: now, EffectiveAt: now.Add(time.Hour), By: "cli",
 		Looser: []store.LooserCell{{Path: "kev.mitigate_hours", From: "24 hours", To: "48 hours"}},

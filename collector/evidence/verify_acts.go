@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"errors"
 	"reflect"
 	"slices"
 	"time"
@@ -24,6 +25,7 @@ type said struct {
 	listed     map[[2]string]classify.Listed
 	rules      []ruled
 	imports    int
+	retired    map[string][]store.Retirement // what was said of each asset, oldest first
 	// transport holds the transport keys an asset's reports name.
 	transport map[string][]string
 	// trusted are the keys that were trusted, in order of leaves; setBy says of each
@@ -68,7 +70,7 @@ type epochLeaf struct {
 func newSaid() said {
 	return said{
 		feeds: map[string]store.FeedState{}, facts: map[string]string{}, oldFeeds: map[string]bool{},
-		outcomes: map[string]*store.Outcome{}, requests: map[string]*store.Approval{}, asked: map[string][]string{}, refused: map[string]refused{},
+		outcomes: map[string]*store.Outcome{}, requests: map[string]*store.Approval{}, asked: map[string][]string{}, refused: map[string]refused{}, retired: map[string][]store.Retirement{},
 		keys: map[string]string{}, attributes: map[string]AttributesBody{}, tokens: map[string]store.Token{}, policies: map[int64]store.PolicyRecord{},
 		transport: map[string][]string{}, declared: map[string]classify.Declared{}, classified: map[string]*store.Classification{},
 		listed: map[[2]string]classify.Listed{}, setBy: map[string]set{},
@@ -122,6 +124,12 @@ func (s *said) read(l store.Leaf, r *run) error {
 		return r.feed(l)
 	case KindFeedHeld:
 		return s.feedHeld(l)
+	case KindRetirement:
+		var b RetirementBody
+		if err := openLeaf(l, &b); err != nil {
+			return err
+		}
+		s.retired[b.Asset] = append(s.retired[b.Asset], store.Retirement{Leaf: l.Index, Retired: b.Retired, At: b.Since, Recorded: l.At, Reason: b.Reason, By: b.By})
 	case KindPolicy:
 		return s.policy(l)
 	case KindQuarantine, KindRelease:
@@ -170,10 +178,27 @@ func (r *run) checkAsset(a store.Asset, states []store.Report) error {
 	}
 	delete(r.said.attributes, a.ID)
 	r.checkWord(where, a)
-	if err := r.checkAssessed(where, a); err != nil {
+	if err := errors.Join(r.checkAssessed(where, a), r.checkRetirement(where, a)); err != nil {
 		return err
 	}
 	return r.checkHeadOf(where, a, states)
+}
+
+// checkRetirement holds whether an asset is in use against what operators said.
+func (r *run) checkRetirement(where string, a store.Asset) error {
+	have, err := r.Store.Retirements(r.ctx, a.ID)
+	if err != nil {
+		return r.fault(where, err)
+	}
+	want := r.said.retired[a.ID]
+	var last *store.Retirement
+	if n := len(want); n > 0 {
+		last = &want[n-1]
+	}
+	if len(have) != len(want) || len(want) > 0 && !reflect.DeepEqual(have, want) || !reflect.DeepEqual(a.Retirement, last) {
+		r.problem(where, "whether it is in use is not what operators said")
+	}
+	return nil
 }
 
 // checkHeadOf holds what an asset shows as its latest state against its last report.

@@ -317,7 +317,7 @@ func TestVerifyDetectsACutEnd(t *testing.T) {
 func TestVerifyDetectsAnAddedKey(t *testing.T) {
 	t.Parallel()
 	s := whole(t)
-	s.exec("INSERT INTO asset SELECT 'A9', name, 'cafe', '', trusted_at, attributes, NULL, 0, '', 0, 0, 0, 0, '[]', declared, classified, '', '', 0, 0, 0, 0, 0 FROM asset LIMIT 1")
+	s.exec("INSERT INTO asset SELECT 'A9', name, 'cafe', '', trusted_at, attributes, NULL, 0, '', 0, 0, 0, 0, '[]', declared, classified, '', '', 0, 0, 0, 0, 0, '' FROM asset LIMIT 1")
 	if r := s.verify(); r.OK {
 		t.Error("a key was added without a leaf and nobody noticed")
 	}

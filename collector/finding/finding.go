@@ -22,6 +22,8 @@ const (
 	PendingRestart State = "pending_restart"
 	Fixed          State = "fixed"
 	NotAffected    State = "not_affected"
+	// Retired: its asset is in use no more.
+	Retired State = "retired"
 )
 
 // Running reports whether the clock of a finding in this state runs.

@@ -31,6 +31,8 @@ type FixTime struct {
 type End struct {
 	Outcome Outcome `json:"outcome"`
 	Fix     FixTime `json:"fix,omitzero"`
+	// Gone is since when the asset of a retired one is in use no more.
+	Gone time.Time `json:"gone,omitzero"`
 	// OnTimeClaimed: in time by the host's claim alone, what receipts prove is later.
 	OnTimeClaimed bool `json:"on_time_claimed,omitempty"`
 	// TargetMissed: it stood after its target.

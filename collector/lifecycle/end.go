@@ -31,7 +31,7 @@ func End(f *finding.Finding, window time.Duration, now time.Time) finding.End {
 	e.Final = !now.Before(e.FinalAt) && !e.LivePatch
 	e.OnTimeClaimed = false
 	target := f.Verdict.TargetAt
-	e.TargetMissed = !target.IsZero() && !ended(f).Before(target)
+	e.TargetMissed = !target.IsZero() && !Ended(f).Before(target)
 	limit := f.Verdict.DueAt
 	if b := f.Clock.Breach(finding.Patch); b != nil {
 		limit = b.At
@@ -44,18 +44,28 @@ func End(f *finding.Finding, window time.Duration, now time.Time) finding.End {
 			e.Outcome = finding.FixedOnTime
 			e.OnTimeClaimed = !inTime(e.Fix.NotAfter)
 		}
+	case finding.Retired:
+		// Whoever says when the asset went cannot undo a breach that is on record.
+		e.Outcome = finding.RetiredInTime
+		if f.Clock.Breach(finding.Patch) != nil || !inTime(Ended(f)) {
+			e.Outcome = finding.RetiredOverdue
+		}
 	default:
 		e.Outcome = finding.WasNotAffected
 	}
 	return e
 }
 
-// ended is until when a closed finding stood.
-func ended(f *finding.Finding) time.Time {
-	if !f.End.Fix.At.IsZero() {
+// Ended is until when a finding stood, zero while it does.
+func Ended(f *finding.Finding) time.Time {
+	switch {
+	case !f.End.Fix.At.IsZero():
 		return f.End.Fix.At
+	case !f.End.Gone.IsZero():
+		return f.End.Gone
+	default:
+		return f.Closed
 	}
-	return f.Closed
 }
 
 // SameEpisode reports whether a finding that ended comes back as the same

@@ -31,6 +31,11 @@ type Asset struct {
 	InstanceID string            `json:"instance_id,omitempty"`
 	Agent      string            `json:"agent,omitempty"`
 	Packages   int               `json:"packages"`
+	// Presence is whether it is in use, and reports; GoneSince and GoneWhy are of one
+	// that somebody says is gone.
+	Presence  Presence  `json:"presence" doc:"reporting, silent, never_seen, terminated, retired or back (gone by somebody's word, and it reports)."`
+	GoneSince time.Time `json:"gone_since,omitzero"`
+	GoneWhy   string    `json:"gone_why,omitempty"`
 	// LastReport is when the newest report was received, zero when none ever was.
 	LastReport time.Time `json:"last_report,omitzero"`
 	Sequence   uint64    `json:"sequence"`
@@ -104,7 +109,7 @@ func (s *Service) Assets(ctx context.Context) (AssetList, error) {
 	}
 	out := AssetList{Assets: make([]Asset, 0, len(as))}
 	for _, a := range as {
-		row, err := assetRow(a, counts[a.ID])
+		row, err := assetRow(a, counts[a.ID], at)
 		if err != nil {
 			return out, err
 		}
@@ -136,7 +141,7 @@ func (s *Service) Asset(ctx context.Context, idOrName string) (AssetDetail, erro
 	if out.Undetermined == nil {
 		out.Undetermined = []finding.Undetermined{}
 	}
-	if out.Asset, err = assetRow(a, store.AssetCount{Undetermined: len(out.Undetermined)}); err != nil {
+	if out.Asset, err = assetRow(a, store.AssetCount{Undetermined: len(out.Undetermined)}, at); err != nil {
 		return out, err
 	}
 	out.Asset.Open = open
@@ -147,12 +152,15 @@ func (s *Service) Asset(ctx context.Context, idOrName string) (AssetDetail, erro
 	return out, err
 }
 
-func assetRow(a store.Asset, n store.AssetCount) (Asset, error) {
+func assetRow(a store.Asset, n store.AssetCount, at time.Time) (Asset, error) {
 	out := Asset{
-		CloneSuspect: lineage.Suspected(a.Gaps),
-		ID:           a.ID, Name: a.Name, TrustedAt: a.TrustedAt, Attributes: a.Attributes, Covered: a.Covered, Provenance: origins(&a),
+		Presence: presence(&a, at, DefaultCadence), CloneSuspect: lineage.Suspected(a.Gaps),
+		ID: a.ID, Name: a.Name, TrustedAt: a.TrustedAt, Attributes: a.Attributes, Covered: a.Covered, Provenance: origins(&a),
 		Gaps: append([]schema.Gap{}, a.Gaps...), Undetermined: n.Undetermined,
 		Open: Counts{Critical: n.Critical, High: n.High, Medium: n.Medium, Low: n.Low, Total: n.Total, Overdue: n.Overdue, KEV: n.KEV},
+	}
+	if gone := a.Gone(); gone != nil {
+		out.GoneSince, out.GoneWhy = gone.Since, wordOn(gone)
 	}
 	pub, err := schema.ParseKeyID(a.Key)
 	if err != nil {

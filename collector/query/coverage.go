@@ -19,25 +19,51 @@ const DefaultCadence = 24 * time.Hour
 // Presence says whether an expected asset reports.
 type Presence string
 
-// Presences. Of a terminated asset a list says that it is gone.
+// Presences. Of a terminated asset a list says that it is gone, of a retired one
+// an operator; one that is back reports all the same.
 const (
 	Reporting  Presence = "reporting"
 	Silent     Presence = "silent"
 	NeverSeen  Presence = "never_seen"
 	Terminated Presence = "terminated"
+	Retired    Presence = "retired"
+	Back       Presence = "back"
 )
+
+// Presences are all of them, what is missing or wrong first.
+var Presences = []Presence{Back, NeverSeen, Silent, Terminated, Retired, Reporting}
+
+// presence says whether an asset is in use, and reports.
+func presence(a *store.Asset, at time.Time, cadence time.Duration) Presence {
+	switch gone := a.Gone(); {
+	case gone != nil && a.Away() == nil:
+		return Back
+	case gone != nil && gone.Retired:
+		return Retired
+	case gone != nil:
+		return Terminated
+	case a.Head == nil:
+		return NeverSeen
+	case at.Sub(a.Head.ReceivedAt) > cadence:
+		return Silent
+	default:
+		return Reporting
+	}
+}
 
 // Coverage holds what is expected against what reports.
 type Coverage struct {
 	Meta
 	Cadence string `json:"cadence" doc:"Silence beyond this is told."`
-	// Expected counts what lists or operators name, the terminated apart; it is the
+	// Expected counts what lists or operators name, what is gone apart; it is the
 	// sum of Reporting, Silent and NeverSeen.
 	Expected   int `json:"expected"`
 	Reporting  int `json:"reporting"`
 	Silent     int `json:"silent"`
 	NeverSeen  int `json:"never_seen"`
 	Terminated int `json:"terminated"`
+	Retired    int `json:"retired"`
+	Back       int `json:"back" doc:"Retired or terminated, and yet they report."`
 	// Waiting counts keys that send reports and are not trusted; nil for a past
 	// moment, of which it is not kept.
 	Waiting *int `json:"waiting,omitempty"`
@@ -124,7 +150,7 @@ func (s *Service) Coverage(ctx context.Context, cadence time.Duration) (Coverage
 
 // urgency puts what is missing first.
 func urgency(p Presence) int {
-	return slices.Index([]Presence{NeverSeen, Silent, Terminated, Reporting}, p)
+	return slices.Index(Presences, p)
 }
 
 func (c *Coverage) count(p Presence) {
@@ -137,12 +163,16 @@ func (c *Coverage) count(p Presence) {
 		c.NeverSeen++
 	case Terminated:
 		c.Terminated++
+	case Retired:
+		c.Retired++
+	case Back:
+		c.Back++
 	}
 }
 
 // state counts what is wrong with an asset beside its silence.
 func (c *Coverage) state(a *store.Asset, row CoverageRow) {
-	if row.Presence == Terminated {
+	if row.Presence == Terminated || row.Presence == Retired {
 		return
 	}
 	if len(c.Lists) > 0 && len(row.Lists) == 0 {
@@ -181,24 +211,44 @@ func (c *census) tracked(a *store.Asset) CoverageRow {
 	if a.Head != nil {
 		row.LastReport, row.InstanceID = a.Head.ReceivedAt, cmp.Or(a.Head.InstanceID, row.InstanceID)
 	}
-	gone := terminatedBy(entries)
-	switch {
-	case gone != nil:
-		row.Presence, row.Detail = Terminated, "so says "+gone.Source
-		if row.LastReport.After(gone.At) {
-			row.Detail += ", and yet it has reported since"
+	row.Presence = presence(a, c.at, c.cadence)
+	gone := a.Gone()
+	switch row.Presence {
+	case Terminated:
+		row.Detail = "so says " + gone.List
+	case Retired:
+		row.Detail = "by " + gone.By + ": " + gone.Reason
+		if l := newest(entries); l != nil && l.State == classify.Running && l.At.After(gone.Since) {
+			row.Detail += "; " + l.Source + " has listed it as running since"
 		}
-	case a.Head == nil:
-		row.Presence, row.Detail = NeverSeen, "trusted, and no report ever came"
-	case c.at.Sub(row.LastReport) > c.cadence:
-		row.Presence = Silent
-	default:
-		row.Presence = Reporting
+	case Back:
+		row.Detail = wordOn(gone) + ", and yet it has reported since"
+	case NeverSeen:
+		row.Detail = "trusted, and no report ever came"
+	case Silent, Reporting:
 	}
 	if lineage.Suspected(a.Gaps) {
 		row.Detail = strings.TrimPrefix(row.Detail+"; "+lineage.CloneSuspect+": see host lines", "; ")
 	}
 	return row
+}
+
+// wordOn says by whose word an asset is gone, and since when.
+func wordOn(g *store.Gone) string {
+	if g.Retired {
+		return "retired by " + g.By + " " + date(g.Since) + ": " + g.Reason
+	}
+	return "terminated " + date(g.Since) + ", so says " + g.List
+}
+
+// newest is the newest entry that says whether an asset runs.
+func newest(entries []classify.Listed) *classify.Listed {
+	for i := range entries {
+		if entries[i].State != "" {
+			return &entries[i]
+		}
+	}
+	return nil
 }
 
 // list fills what lists say.
@@ -210,20 +260,6 @@ func (c *census) list(row *CoverageRow, entries []classify.Listed) {
 			row.ListedAt = at
 		}
 	}
-}
-
-// terminatedBy is the entry that says an asset is gone, nil when a newer word
-// has it otherwise.
-func terminatedBy(entries []classify.Listed) *classify.Listed {
-	for i := range entries { // newest first
-		switch entries[i].State {
-		case classify.Terminated:
-			return &entries[i]
-		case classify.Running, classify.Stopped:
-			return nil
-		}
-	}
-	return nil
 }
 
 // unseen are the rows of entries that no asset answers to. Entries of several
@@ -247,7 +283,7 @@ func (c *census) unseen(listed []classify.Listed) []CoverageRow {
 		}
 		c.list(&row, entries)
 		row.Name = cmp.Or(row.Name, row.InstanceID)
-		if gone := terminatedBy(entries); gone != nil {
+		if gone := classify.TerminatedBy(entries); gone != nil {
 			row.Presence, row.Detail = Terminated, "so says "+gone.Source+"; it never reported"
 		}
 		out = append(out, row)

@@ -80,7 +80,7 @@ func words[T ~string](all ...T) []string {
 var Fields = []Field{
 	{Name: "severity", Kind: KindWords, Doc: "only these severities", Words: words(finding.Critical, finding.High, finding.Medium, finding.Low), of: func(f *Filter) any { return &f.Severity }},
 	{Name: "priority", Kind: KindWords, Doc: "only these priorities", Words: []string{"P0", "P1", "P2", "P3", "P4"}, of: func(f *Filter) any { return &f.Priority }},
-	{Name: "state", Kind: KindWords, Doc: "only these states", Words: words(finding.Open, finding.PendingReboot, finding.PendingRestart, finding.Fixed, finding.NotAffected), of: func(f *Filter) any { return &f.State }},
+	{Name: "state", Kind: KindWords, Doc: "only these states", Words: words(finding.Open, finding.PendingReboot, finding.PendingRestart, finding.Fixed, finding.NotAffected, finding.Retired), of: func(f *Filter) any { return &f.State }},
 	{Name: "cycle", Kind: KindWords, Doc: "only these cycles", Words: []string{"zero_day", "out_of_cycle", "in_cycle"}, of: func(f *Filter) any { return &f.Cycle }},
 	{Name: "outcome", Kind: KindWords, Doc: "only those counted as one of these", Words: words(finding.Outcomes...), of: func(f *Filter) any { return &f.Outcome }},
 	{Name: "flag", Kind: KindWords, Doc: "only with all of these flags", Words: words(finding.Flags...), of: func(f *Filter) any { return &f.Flag }},

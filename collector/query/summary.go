@@ -43,6 +43,10 @@ type AssetCounts struct {
 	WithGaps      int `json:"with_gaps"`
 	// PendingKeys and Waiting are of now: for a past moment they are not known, and nil.
 	PendingKeys *int `json:"pending_keys,omitempty" doc:"Keys that send reports and are not trusted. Not kept for the past."`
+	// Gone assets are retired or terminated and in no other count but Total; those
+	// that are Back report all the same.
+	Gone int `json:"gone" doc:"Retired or terminated."`
+	Back int `json:"back" doc:"Retired or terminated, and yet they report."`
 	// Waiting assets have news that findings do not show yet.
 	Waiting *int `json:"waiting,omitempty" doc:"Marked for assessment. Not kept for the past."`
 }
@@ -283,8 +287,8 @@ func (s *Service) assetCounts(ctx context.Context, at time.Time) (AssetCounts, e
 		return AssetCounts{}, err
 	}
 	out := AssetCounts{
-		Total: p.Total, Reporting: p.Total - p.NeverReported - p.Silent, Silent: p.Silent, NeverReported: p.NeverReported,
-		Uncovered: p.Uncovered, WithGaps: p.WithGaps,
+		Total: p.Total, Reporting: p.Total - p.Gone - p.NeverReported - p.Silent, Silent: p.Silent, NeverReported: p.NeverReported,
+		Uncovered: p.Uncovered, WithGaps: p.WithGaps, Gone: p.Gone, Back: p.Back,
 	}
 	if s.position != nil {
 		return out, nil

@@ -30,19 +30,37 @@ func (o *operator) ImportAssets(ctx context.Context, u api.AssetUpload, by strin
 		}
 		return api.AssetsImported{}, &api.BadInput{Err: fmt.Errorf("read upload: %w", err)}
 	}
-	a, err := o.estate.Import(ctx, u.Source, u.File, data, by)
+	a, err := o.estate.Import(ctx, estate.List{Source: u.Source, File: u.File, Data: data, By: by, Whole: u.Whole, Confirm: u.Confirm})
 	if err != nil {
 		return api.AssetsImported{}, spoken(err)
 	}
 	o.wake()
 	out := api.AssetsImported{
 		Source: u.Source, Format: a.Format, Digest: a.Digest, Entries: a.Entries, Matched: a.Matched, Assets: a.Assets,
-		Changed: a.Changed, Ignored: a.Ignored, Skipped: a.Skipped, Leaf: a.Leaf,
+		Changed: a.Changed, Ignored: a.Ignored, Skipped: a.Skipped, Absent: a.Absent, Leaf: a.Leaf,
 	}
 	if out.Ignored == nil {
 		out.Ignored = []string{}
 	}
 	return out, nil
+}
+
+// RetireAsset records that an asset is in use no more.
+func (o *operator) RetireAsset(ctx context.Context, asset string, r api.Retirement, by string) (api.Retired, error) {
+	return o.retired(o.estate.Retire(ctx, asset, r.At, r.Reason, by))
+}
+
+// ReinstateAsset takes a retirement back.
+func (o *operator) ReinstateAsset(ctx context.Context, asset, reason, by string) (api.Retired, error) {
+	return o.retired(o.estate.Reinstate(ctx, asset, reason, by))
+}
+
+func (o *operator) retired(r estate.Retired, err error) (api.Retired, error) {
+	if err != nil {
+		return api.Retired{}, spoken(err)
+	}
+	o.wake()
+	return api.Retired{Asset: r.Asset.ID, Name: r.Asset.Name, Since: r.Since, Leaf: r.Leaf}, nil
 }
 
 // spoken lets callers read what is wrong with their request.

@@ -15,6 +15,8 @@ type Classification struct {
 	Provenance classify.Provenance `json:"provenance"`
 	// Notes are what could not be told: entries of lists that fit several assets.
 	Notes []string `json:"notes,omitempty"`
+	// Gone is the list that says the asset is terminated, nil when none does.
+	Gone *classify.Gone `json:"gone,omitempty"`
 	// Claims are what the host said of itself when this was derived.
 	Claims classify.Claims `json:"claims"`
 }

@@ -48,6 +48,7 @@ type Store interface {
 	Policies
 	Classifications
 	Approvals
+	Retirements
 	Audit
 	Past
 	// View calls f with the store as it stands now: whatever is written meanwhile,
@@ -143,6 +144,9 @@ type Asset struct {
 	// InForce is what of the attributes binds new findings: what is looser waits for
 	// approval. It is nil before the first assessment.
 	InForce *Attributes
+	// Retirement is the last word of an operator on whether it is in use, nil before
+	// the first.
+	Retirement *Retirement
 	// Head is the report with the highest sequence, nil before the first.
 	Head *Head
 	// AssessedSequence is the highest sequence folded into findings; Refold asks
@@ -491,10 +495,12 @@ type AssetCount struct {
 	Undetermined                int
 }
 
-// AssetPicture counts assets by how well they are known. Uncovered and WithGaps
-// are of those that ever reported.
+// AssetPicture counts assets by how well they are known. Gone ones are retired or
+// terminated and are in no other count but Total; Back ones report all the same.
+// Uncovered and WithGaps are of those that ever reported.
 type AssetPicture struct {
 	Total, NeverReported, Silent, Uncovered, WithGaps int
+	Gone, Back                                        int
 	// Waiting are marked for assessment; -1 for a past moment, of which it is not kept.
 	Waiting int
 }

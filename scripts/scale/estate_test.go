@@ -341,7 +341,7 @@ func (w *world) list() {
 		fmt.Fprintf(&csv, "i-%017x,%s,%s,ou-%d,service-%d,%s,%s,%s,%s\n", i, account(i), region(i), s%12, s, owner,
 			[]sla.Exposure{sla.Internal, sla.Internal, sla.Internet, ""}[i%4], []sla.Environment{sla.Production, sla.NonProduction, ""}[i%3], jewel)
 	}
-	out, err := w.estate.Import(w.t.Context(), "cmdb", "cmdb.csv", []byte(csv.String()), "ada")
+	out, err := w.estate.Import(w.t.Context(), estate.List{Source: "cmdb", File: "cmdb.csv", Data: []byte(csv.String()), By: "ada"})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -17,7 +17,8 @@ import (
 
 func newAssetCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "asset", Short: "the hosts we track"}
-	cmd.AddCommand(newAssetListCommand(), newAssetShowCommand(), newAssetHistoryCommand(), newAssetImportCommand())
+	cmd.AddCommand(newAssetListCommand(), newAssetShowCommand(), newAssetHistoryCommand(), newAssetImportCommand(),
+		newAssetStandingCommand(true), newAssetStandingCommand(false))
 	return cmd
 }
 
@@ -37,7 +38,7 @@ func newAssetListCommand() *cobra.Command {
 func assetTable(as []query.Asset) *table {
 	t := &table{columns: []column{
 		{head: "NAME", min: 8},
-		{head: "RELEASE", min: 9},
+		{head: "RELEASE", min: 9, drop: 1},
 		{head: "KERNEL", min: 12, drop: 5},
 		{head: "PACKAGES", right: true, drop: 4},
 		{head: "OPEN", right: true},
@@ -46,6 +47,7 @@ func assetTable(as []query.Asset) *table {
 		{head: "GAPS", right: true},
 		{head: "COVERED"},
 		{head: "LAST REPORT"},
+		{head: "PRESENCE"},
 		{head: "CLASS", drop: 6},
 		{head: "EXPOSURE", drop: 2},
 		{head: "ENVIRONMENT", drop: 3},
@@ -58,10 +60,18 @@ func assetTable(as []query.Asset) *table {
 			last = "never"
 		}
 		t.add(a.Name, dash(a.Release), dash(a.Kernel), strconv.Itoa(a.Packages), strconv.Itoa(a.Open.Total), strconv.Itoa(a.Open.Overdue),
-			strconv.Itoa(a.Open.KEV), strconv.Itoa(len(a.Gaps)), coveredWord(a), last, string(a.Attributes.Class),
+			strconv.Itoa(a.Open.KEV), strconv.Itoa(len(a.Gaps)), coveredWord(a), last, presenceWord(a.Presence), string(a.Attributes.Class),
 			string(a.Attributes.Exposure), string(a.Attributes.Environment), a.ID)
 	}
 	return t
+}
+
+// presenceWord shouts what contradicts itself.
+func presenceWord(p query.Presence) string {
+	if p == query.Back {
+		return "BACK"
+	}
+	return string(p)
 }
 
 func coveredWord(a *query.Asset) string {
@@ -124,6 +134,11 @@ func printAsset(w io.Writer, d *query.AssetDetail) {
 	say("asset", "%s (%s)", a.Name, a.ID)
 	if a.CloneSuspect {
 		say("CLONE?", "two hosts may be speaking with its key: see patchproof host lines %s", a.ID)
+	}
+	if a.Presence == query.Back {
+		say("BACK", "%s; and yet it reports. Reinstate it, or find out what it is", a.GoneWhy)
+	} else if a.GoneWhy != "" {
+		say("gone", "%s", a.GoneWhy)
 	}
 	say("host", "%s, %s, %s", dash(a.Hostname), dash(a.OS), dash(a.Arch))
 	say("kernel", "%s running", dash(a.Kernel))

@@ -312,7 +312,7 @@ func gapTable(g *query.ClassificationGaps) *table {
 }
 
 func newAssetImportCommand() *cobra.Command {
-	var source string
+	var u api.AssetUpload
 	cmd := &cobra.Command{
 		Use:   "import FILE --source NAME",
 		Short: "import a list of assets: CMDB CSV or JSON, AWS EC2, Config, SSM, Organizations",
@@ -326,14 +326,18 @@ an array of objects with the same names, or what these print:
 
 Entries go to assets by instance id, else by account and name. What no asset
 answers to is expected, and 'patchproof coverage' shows it. A newer file of the
-same source replaces the entries it holds and leaves the others.`,
+same source replaces the entries it holds and leaves the others; with --whole it is
+all of the list, and machines it leaves out are terminated, as those that it says
+are. Findings of a terminated asset end as retired.`,
 		Args: cobra.ExactArgs(1),
 	}
 	conn := connectFlags(cmd)
 	out := outputFlag(cmd, "table", "json")
-	cmd.Flags().StringVar(&source, "source", "", "name of the list, such as cmdb or config")
+	cmd.Flags().StringVar(&u.Source, "source", "", "name of the list, such as cmdb or config")
+	cmd.Flags().BoolVar(&u.Whole, "whole", false, "the file is all of the list: machines it leaves out are terminated")
+	cmd.Flags().BoolVar(&u.Confirm, "confirm", false, "take a whole list that leaves out more than a fifth of the machines, and more than ten")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if source == "" {
+		if u.Source == "" {
 			return usage(errors.New("name the list with --source, such as cmdb or config"))
 		}
 		f, err := os.Open(args[0])
@@ -345,7 +349,8 @@ same source replaces the entries it holds and leaves the others.`,
 		if err != nil {
 			return err
 		}
-		res, err := c.ImportAssets(cmd.Context(), source, filepath.Base(args[0]), f)
+		u.File, u.Body = filepath.Base(args[0]), f
+		res, err := c.ImportAssets(cmd.Context(), u)
 		if err != nil {
 			return fmt.Errorf("import assets: %w", err)
 		}
@@ -365,6 +370,9 @@ func printAssetImport(w io.Writer, r *api.AssetsImported) {
 	}
 	fmt.Fprintf(w, "%s of %s taken in as %s; given to %s of %d; %d classified anew; digest %s, leaf %d\n",
 		entries, clean(r.Source), r.Format, plural(r.Matched, "asset"), r.Assets, r.Changed, r.Digest, r.Leaf)
+	if r.Absent > 0 {
+		fmt.Fprintf(w, "%s not listed any more: terminated\n", plural(r.Absent, "machine"))
+	}
 	if len(r.Ignored) > 0 {
 		fmt.Fprintf(w, "columns nobody reads: %s\n", clean(strings.Join(r.Ignored, ", ")))
 	}

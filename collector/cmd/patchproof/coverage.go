@@ -43,18 +43,27 @@ func newCoverageCommand() *cobra.Command {
 	}
 	cmd := q.command(&cobra.Command{
 		Use: "coverage", Short: "what is expected against what reports", Args: cobra.NoArgs,
-		Long: `What lists and operators expect against what reports: never seen, silent beyond
-the cadence, terminated, reporting. What is missing comes first.`,
+		Long: `What lists and operators expect against what reports: back (retired or terminated,
+and yet it reports), never seen, silent beyond the cadence, terminated, retired,
+reporting. What is wrong or missing comes first.`,
 	})
 	cmd.Flags().DurationVar(&cadence, "cadence", query.DefaultCadence, "how long a host may be silent")
-	cmd.Flags().StringSliceVar(&presence, "presence", nil, "show only these rows: never_seen, silent, terminated, reporting")
+	cmd.Flags().StringSliceVar(&presence, "presence", nil, "show only these rows: "+presences())
 	return cmd
+}
+
+func presences() string {
+	names := make([]string, len(query.Presences))
+	for i, p := range query.Presences {
+		names[i] = string(p)
+	}
+	return strings.Join(names, ", ")
 }
 
 func checkPresence(asked []string) error {
 	for _, p := range asked {
-		if !slices.Contains([]query.Presence{query.NeverSeen, query.Silent, query.Terminated, query.Reporting}, query.Presence(p)) {
-			return fmt.Errorf("presence %q: want never_seen, silent, terminated, reporting", p)
+		if !slices.Contains(query.Presences, query.Presence(p)) {
+			return fmt.Errorf("presence %q: want %s", p, presences())
 		}
 	}
 	return nil
@@ -87,8 +96,11 @@ func coverageTable(c *query.Coverage) *table {
 
 func printCoverage(w io.Writer, c *query.Coverage) {
 	coverageTable(c).print(w)
-	fmt.Fprintf(w, "\nexpected %d: %d reporting, %d silent beyond %s, %d never seen; terminated %d\n",
-		c.Expected, c.Reporting, c.Silent, c.Cadence, c.NeverSeen, c.Terminated)
+	fmt.Fprintf(w, "\nexpected %d: %d reporting, %d silent beyond %s, %d never seen; terminated %d, retired %d\n",
+		c.Expected, c.Reporting, c.Silent, c.Cadence, c.NeverSeen, c.Terminated, c.Retired)
+	if c.Back > 0 {
+		fmt.Fprintf(w, "BACK: %s retired or terminated and yet reporting: their findings are open again\n", plural(c.Back, "asset"))
+	}
 	fmt.Fprintf(w, "of those tracked: %d on no list, %d with no feed for their release, %d with an incomplete inventory, %d with a classification gap\n",
 		c.Unlisted, c.Unfed, c.Incomplete, c.Unclassified)
 	if c.Waiting != nil {

@@ -365,6 +365,7 @@ func footer(w io.Writer, m query.Meta, noun string) {
 		{known(m.Coverage.Waiting), "with news that is not assessed yet"},
 		{m.Coverage.Uncovered, "on a release that no feed covers"},
 		{m.Coverage.WithGaps, "with gaps"},
+		{m.Coverage.Back, "retired or terminated, and yet reporting"},
 		{m.Coverage.Silent, "silent"},
 		{m.Coverage.NeverReported, "that never reported"},
 	} {

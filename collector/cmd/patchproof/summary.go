@@ -236,6 +236,9 @@ func printSummary(w io.Writer, s *query.Summary) {
 	}
 	fmt.Fprintln(w)
 	fmt.Fprintf(w, "Assets    %d: %d reporting, %d silent, %d never reported\n", a.Total, a.Reporting, a.Silent, a.NeverReported)
+	if a.Gone+a.Back > 0 {
+		fmt.Fprintf(w, "          %d retired or terminated; %d of those in use are BACK: gone, and reporting\n", a.Gone, a.Back)
+	}
 	fmt.Fprintf(w, "          %d with gaps, %d on a release no feed covers\n", a.WithGaps, a.Uncovered)
 	if n := known(a.Waiting); n > 0 {
 		fmt.Fprintf(w, "          %d with news that is not assessed yet\n", n)

@@ -35,6 +35,7 @@ type assetRow struct {
 	AttributesAt     int64   `bun:"attributes_at"`
 	Forked           bool    `bun:"forked"`
 	Moved            bool    `bun:"moved"`
+	Retirement       string  `bun:"retirement"`
 }
 
 // TrustKey records a new asset for a key, with its leaf. [store.ErrExists] when
@@ -204,6 +205,10 @@ func (r assetRow) asset() (store.Asset, error) {
 	if r.Classified != "" {
 		a.Classified = new(store.Classification)
 		err = errors.Join(err, fromJSONStrict(r.Classified, a.Classified))
+	}
+	if r.Retirement != "" {
+		a.Retirement = new(store.Retirement)
+		err = errors.Join(err, fromJSONStrict(r.Retirement, a.Retirement))
 	}
 	a.AttributesBy, a.AttributesAt = r.AttributesBy, instant(r.AttributesAt)
 	if r.InForce != "" {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 
 	"github.com/uptrace/bun"
@@ -284,9 +285,9 @@ func (s *Store) recordActs(ctx context.Context, tx bun.Tx, leaf int64, r store.R
 }
 
 func recordClassifications(ctx context.Context, tx bun.Tx, leaf int64, act store.Leaf, e store.Estate, changed []store.Classification) error {
-	before := make(map[string]store.Attributes, len(e.Standings))
+	before := make(map[string]store.Standing, len(e.Standings))
 	for _, s := range e.Standings {
-		before[s.Asset] = s.Attributes
+		before[s.Asset] = s
 	}
 	var dirty []string
 	rows := make([]classificationRow, 0, len(changed))
@@ -307,7 +308,10 @@ func recordClassifications(ctx context.Context, tx bun.Tx, leaf int64, act store
 		if _, err := tx.NewRaw("UPDATE asset SET attributes = ?, classified = ? WHERE id = ?", attributes, body, c.Asset).Exec(ctx); err != nil {
 			return err
 		}
-		if was != c.Attributes {
+		if was.Classified != nil && !reflect.DeepEqual(was.Classified.Gone, c.Gone) || was.Classified == nil && c.Gone != nil {
+			dirty = append(dirty, c.Asset)
+		}
+		if was.Attributes != c.Attributes {
 			_, err := tx.NewRaw("UPDATE asset SET attributes_by = ?, attributes_at = ? WHERE id = ?", classifiedBy(act, e), micros(act.At), c.Asset).Exec(ctx)
 			if err != nil {
 				return err

@@ -203,12 +203,15 @@ func (s *Store) fromKept(q store.FindingQuery, by, dimension string, values []st
 // an instant and not since is silent.
 func (s *Store) AssetPicture(ctx context.Context, silentBefore time.Time) (store.AssetPicture, error) {
 	var p store.AssetPicture
+	const used = "standing IN ('', 'back')"
 	err := s.reader.NewRaw(`SELECT (SELECT COUNT(*) FROM asset),
-		(SELECT COUNT(*) FROM asset WHERE last_report IS NULL),
-		(SELECT COUNT(*) FROM asset WHERE last_report < ?),
-		(SELECT COUNT(*) FROM asset WHERE covered = 0 AND last_report IS NOT NULL),
-		(SELECT COUNT(*) FROM asset WHERE gapped <> 0 AND last_report IS NOT NULL)`, silentBefore.Unix()).
-		Scan(ctx, &p.Total, &p.NeverReported, &p.Silent, &p.Uncovered, &p.WithGaps)
+		(SELECT COUNT(*) FROM asset WHERE last_report IS NULL AND `+used+`),
+		(SELECT COUNT(*) FROM asset WHERE last_report < ? AND `+used+`),
+		(SELECT COUNT(*) FROM asset WHERE covered = 0 AND last_report IS NOT NULL AND `+used+`),
+		(SELECT COUNT(*) FROM asset WHERE gapped <> 0 AND last_report IS NOT NULL AND `+used+`),
+		(SELECT COUNT(*) FROM asset WHERE NOT (`+used+`)),
+		(SELECT COUNT(*) FROM asset WHERE standing = 'back')`, silentBefore.Unix()).
+		Scan(ctx, &p.Total, &p.NeverReported, &p.Silent, &p.Uncovered, &p.WithGaps, &p.Gone, &p.Back)
 	if err != nil {
 		return p, fmt.Errorf("count assets: %w", err)
 	}

@@ -32,6 +32,7 @@ var asItWas = map[string]string{
 	"asset_key":            "SELECT * FROM main.asset_key WHERE leaf <= {leaf}",
 	"asset_past":           "SELECT * FROM main.asset_past WHERE leaf <= {leaf}",
 	"policy":               "SELECT * FROM main.policy WHERE leaf <= {leaf}",
+	"retirement":           "SELECT * FROM main.retirement WHERE leaf <= {leaf}",
 	"classification":       "SELECT * FROM main.classification WHERE leaf <= {leaf}",
 	"classification_rules": "SELECT * FROM main.classification_rules WHERE leaf <= {leaf}",
 	"asset_import":         "SELECT * FROM main.asset_import WHERE leaf <= {leaf}",

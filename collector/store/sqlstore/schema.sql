@@ -92,15 +92,15 @@ WHEN COALESCE(NEW.head, '') <> COALESCE(OLD.head, '') OR NEW.head_sequence <> OL
     UPDATE asset SET head_leaf = (SELECT MAX(idx) FROM leaf) WHERE id = NEW.id;
 END;
 CREATE TRIGGER asset_kept AFTER UPDATE OF name, key, transport_key, trusted_at, attributes, covered, gaps, declared, classified,
-    in_force, attributes_by, attributes_at ON asset
+    in_force, attributes_by, attributes_at, retirement ON asset
 WHEN NEW.name <> OLD.name OR NEW.key <> OLD.key OR NEW.transport_key <> OLD.transport_key OR NEW.trusted_at <> OLD.trusted_at
     OR NEW.attributes <> OLD.attributes OR NEW.covered <> OLD.covered OR NEW.gaps <> OLD.gaps OR NEW.declared <> OLD.declared
     OR NEW.classified <> OLD.classified OR NEW.in_force <> OLD.in_force OR NEW.attributes_by <> OLD.attributes_by
-    OR NEW.attributes_at <> OLD.attributes_at BEGIN
+    OR NEW.attributes_at <> OLD.attributes_at OR NEW.retirement <> OLD.retirement BEGIN
     INSERT INTO asset_past (id, leaf, name, key, transport_key, trusted_at, attributes, covered, gaps, declared, classified,
-        in_force, attributes_by, attributes_at)
+        in_force, attributes_by, attributes_at, retirement)
     SELECT OLD.id, OLD.leaf, OLD.name, OLD.key, OLD.transport_key, OLD.trusted_at, OLD.attributes, OLD.covered, OLD.gaps, OLD.declared,
-        OLD.classified, OLD.in_force, OLD.attributes_by, OLD.attributes_at WHERE OLD.leaf < (SELECT MAX(idx) FROM leaf);
+        OLD.classified, OLD.in_force, OLD.attributes_by, OLD.attributes_at, OLD.retirement WHERE OLD.leaf < (SELECT MAX(idx) FROM leaf);
     UPDATE asset SET leaf = (SELECT MAX(idx) FROM leaf) WHERE id = NEW.id;
 END;
 CREATE TRIGGER asset_moved AFTER UPDATE OF attributes ON asset WHEN NEW.attributes <> OLD.attributes BEGIN
@@ -143,16 +143,20 @@ CREATE TABLE asset (
     WHEN environment = 'enduser' THEN 'enduser'
     WHEN exposure <> 'internal' OR core <> 0 THEN 'internet'
     WHEN environment = 'nonproduction' THEN 'nonproduction'
-    ELSE 'production' END) VIRTUAL, last_report INTEGER GENERATED ALWAYS AS (unixepoch(substr(json_extract(head, '$.ReceivedAt'), 1, 19))) VIRTUAL, gapped INTEGER GENERATED ALWAYS AS (gaps <> '[]') VIRTUAL, in_force TEXT NOT NULL DEFAULT '', attributes_by TEXT NOT NULL DEFAULT '', attributes_at INTEGER NOT NULL DEFAULT 0, leaf INTEGER NOT NULL DEFAULT -1, head_leaf INTEGER NOT NULL DEFAULT -1, instance TEXT GENERATED ALWAYS AS (COALESCE(json_extract(head, '$.InstanceID'), '')) VIRTUAL, folded TEXT GENERATED ALWAYS AS (
-    CASE WHEN name GLOB '*[^' || char(1) || '-' || char(127) || ']*' THEN '*' ELSE lower(name) END) VIRTUAL) STRICT;
+    ELSE 'production' END) VIRTUAL, last_report INTEGER GENERATED ALWAYS AS (unixepoch(substr(json_extract(head, '$.ReceivedAt'), 1, 19))) VIRTUAL, gapped INTEGER GENERATED ALWAYS AS (gaps <> '[]') VIRTUAL, in_force TEXT NOT NULL DEFAULT '', attributes_by TEXT NOT NULL DEFAULT '', attributes_at INTEGER NOT NULL DEFAULT 0, leaf INTEGER NOT NULL DEFAULT -1, head_leaf INTEGER NOT NULL DEFAULT -1, retirement TEXT NOT NULL DEFAULT '', reported_at INTEGER GENERATED ALWAYS AS (
+    unixepoch(substr(json_extract(head, '$.ReceivedAt'), 1, 19)) * 1000000
+        + CAST(substr(rtrim(substr(json_extract(head, '$.ReceivedAt'), 21), 'Z') || '000000', 1, 6) AS INTEGER)) VIRTUAL, retired_at INTEGER GENERATED ALWAYS AS (CASE WHEN json_extract(NULLIF(retirement, ''), '$.retired') THEN
+    unixepoch(substr(json_extract(NULLIF(retirement, ''), '$.at'), 1, 19)) * 1000000
+        + CAST(substr(rtrim(substr(json_extract(NULLIF(retirement, ''), '$.at'), 21), 'Z') || '000000', 1, 6) AS INTEGER) END) VIRTUAL, terminated_at INTEGER GENERATED ALWAYS AS (CASE WHEN retired_at IS NOT NULL
+    OR json_extract(NULLIF(classified, ''), '$.gone.leaf') > COALESCE(json_extract(NULLIF(retirement, ''), '$.leaf'), -1) THEN
+    unixepoch(substr(json_extract(NULLIF(classified, ''), '$.gone.at'), 1, 19)) * 1000000
+        + CAST(substr(rtrim(substr(json_extract(NULLIF(classified, ''), '$.gone.at'), 21), 'Z') || '000000', 1, 6) AS INTEGER) END) VIRTUAL, gone_at INTEGER GENERATED ALWAYS AS (CASE
+    WHEN retired_at IS NULL THEN terminated_at WHEN terminated_at > retired_at THEN terminated_at ELSE retired_at END) VIRTUAL, standing TEXT GENERATED ALWAYS AS (CASE
+    WHEN gone_at IS NULL THEN '' WHEN reported_at > gone_at THEN 'back' WHEN retired_at = gone_at THEN 'retired' ELSE 'terminated' END) VIRTUAL) STRICT;
 CREATE INDEX asset_asked ON asset (owner, service, account, ou, region, class, exposure, environment, timeline, core, crown_jewel, cold_wallet, hot_wallet);
-CREATE INDEX asset_folded ON asset (folded);
-CREATE INDEX asset_gapped ON asset (last_report) WHERE gapped <> 0;
 CREATE INDEX asset_head_release ON asset (head_release);
-CREATE INDEX asset_instance ON asset (instance);
 CREATE INDEX asset_name ON asset (name, id);
-CREATE INDEX asset_picture ON asset (last_report, covered, gapped);
-CREATE INDEX asset_uncovered ON asset (last_report) WHERE covered = 0;
+CREATE INDEX asset_picture ON asset (standing, last_report, covered, gapped);
 CREATE TABLE asset_dimension (
     asset     TEXT NOT NULL REFERENCES asset (id),
     dimension TEXT NOT NULL,
@@ -209,7 +213,7 @@ CREATE TABLE asset_past (
     classified    TEXT NOT NULL,
     in_force      TEXT NOT NULL,
     attributes_by TEXT NOT NULL,
-    attributes_at INTEGER NOT NULL,
+    attributes_at INTEGER NOT NULL, retirement TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (id, leaf)
 ) STRICT;
 CREATE TABLE checkpoint (
@@ -323,16 +327,21 @@ END;
 CREATE TRIGGER finding_changed AFTER UPDATE ON finding
 WHEN NEW.severity <> OLD.severity OR NEW.state <> OLD.state OR NEW.outcome <> OLD.outcome OR NEW.flags <> OLD.flags
     OR NEW.order_running <> OLD.order_running OR NEW.order_due <> OLD.order_due OR NEW.target_at <> OLD.target_at BEGIN
+    UPDATE finding_count SET findings = findings - 1
+        WHERE (dimension, value) IN (SELECT dimension, value FROM asset_dimension WHERE asset = OLD.asset)
+        AND severity = OLD.severity AND state = OLD.state AND outcome = OLD.outcome AND flags = OLD.flags
+        AND due = CASE OLD.order_running WHEN 0 THEN OLD.order_due ELSE 0 END
+        AND target = CASE OLD.order_running WHEN 0 THEN OLD.target_at ELSE 0 END;
+    DELETE FROM finding_count
+        WHERE (dimension, value) IN (SELECT dimension, value FROM asset_dimension WHERE asset = OLD.asset)
+        AND severity = OLD.severity AND state = OLD.state AND outcome = OLD.outcome AND flags = OLD.flags
+        AND due = CASE OLD.order_running WHEN 0 THEN OLD.order_due ELSE 0 END
+        AND target = CASE OLD.order_running WHEN 0 THEN OLD.target_at ELSE 0 END AND findings = 0;
     INSERT INTO finding_count (dimension, value, severity, state, outcome, flags, due, target, findings)
-    SELECT d.dimension, d.value, OLD.severity, OLD.state, OLD.outcome, OLD.flags,
-        CASE OLD.order_running WHEN 0 THEN OLD.order_due ELSE 0 END, CASE OLD.order_running WHEN 0 THEN OLD.target_at ELSE 0 END, -1
-    FROM asset_dimension AS d WHERE d.asset = OLD.asset
-    UNION ALL
     SELECT d.dimension, d.value, NEW.severity, NEW.state, NEW.outcome, NEW.flags,
         CASE NEW.order_running WHEN 0 THEN NEW.order_due ELSE 0 END, CASE NEW.order_running WHEN 0 THEN NEW.target_at ELSE 0 END, 1
     FROM asset_dimension AS d WHERE d.asset = NEW.asset
-    ON CONFLICT (dimension, value, severity, state, outcome, flags, due, target) DO UPDATE SET findings = finding_count.findings + EXCLUDED.findings;
-    DELETE FROM finding_count WHERE findings = 0;
+    ON CONFLICT (dimension, value, severity, state, outcome, flags, due, target) DO UPDATE SET findings = finding_count.findings + 1;
 END;
 CREATE TABLE finding (
     id             TEXT PRIMARY KEY,
@@ -349,24 +358,20 @@ CREATE TABLE finding (
     order_severity INTEGER NOT NULL,
     order_kev      INTEGER NOT NULL, alarm INTEGER NOT NULL DEFAULT 0, cycle TEXT NOT NULL DEFAULT '', arrival INTEGER NOT NULL DEFAULT 0, due TEXT NOT NULL DEFAULT '', target TEXT NOT NULL DEFAULT '', detected INTEGER NOT NULL DEFAULT -62135596800000000, closed INTEGER NOT NULL DEFAULT -62135596800000000, names TEXT NOT NULL DEFAULT '', outcome TEXT NOT NULL DEFAULT '', final INTEGER NOT NULL DEFAULT 0, regression INTEGER NOT NULL DEFAULT 0, on_time_claimed INTEGER NOT NULL DEFAULT 0, target_missed INTEGER NOT NULL DEFAULT 0, accepted INTEGER NOT NULL DEFAULT 0, target_at INTEGER NOT NULL DEFAULT 9223372036854775807, flags INTEGER GENERATED ALWAYS AS (
     kev + 2 * arrival + 4 * regression + 8 * on_time_claimed + 16 * target_missed + 32 * accepted + 64 * final
-        + CASE due WHEN '' THEN 0 ELSE 128 END) VIRTUAL, breached INTEGER NOT NULL DEFAULT 9223372036854775807, unmitigated INTEGER NOT NULL DEFAULT 9223372036854775807, -- 0 when listed, else 1
+        + CASE due WHEN '' THEN 0 ELSE 128 END) VIRTUAL, -- 0 when listed, else 1
     FOREIGN KEY (id, leaf) REFERENCES finding_version (id, leaf)
 ) STRICT;
 CREATE INDEX finding_alarm ON finding (alarm, asset);
 CREATE INDEX finding_asset ON finding (asset, order_running, order_due, order_priority, order_severity, order_kev, id);
-CREATE INDEX finding_breached ON finding (breached, id) WHERE breached < 9223372036854775807;
 CREATE INDEX finding_claimed ON finding (order_running, order_due, order_priority, order_severity, order_kev, id) WHERE on_time_claimed = 1;
 CREATE INDEX finding_component ON finding (component, order_running, order_due, order_priority, order_severity, order_kev, id);
 CREATE INDEX finding_cycle ON finding (cycle, order_running, order_due, order_priority, order_severity, order_kev, id);
 CREATE INDEX finding_detected ON finding (detected, id);
 CREATE INDEX finding_listed ON finding (order_running, order_due, order_priority, order_severity, order_kev, id) WHERE kev = 1;
 CREATE INDEX finding_outcome ON finding (outcome, order_due, order_priority, order_severity, order_kev, id) WHERE order_running = 1;
-CREATE INDEX finding_pending ON finding (order_running, order_due, order_priority, order_severity, order_kev, id)
-    WHERE order_running = 0 AND state <> 'open';
 CREATE INDEX finding_priority ON finding (order_priority, order_running, order_due, order_severity, order_kev, id);
 CREATE INDEX finding_regression ON finding (order_running, order_due, order_priority, order_severity, order_kev, id) WHERE regression = 1;
 CREATE INDEX finding_target ON finding (order_running, order_due, order_priority, order_severity, order_kev, id) WHERE target_at < 9223372036854775807;
-CREATE INDEX finding_unmitigated ON finding (unmitigated, id) WHERE unmitigated < 9223372036854775807;
 CREATE INDEX finding_urgency ON finding (order_running, order_due, order_priority, order_severity, order_kev, id);
 CREATE INDEX finding_vulnerability ON finding (vulnerability, order_running, order_due, order_priority, order_severity, order_kev, id, asset);
 CREATE TABLE finding_count (
@@ -381,7 +386,6 @@ CREATE TABLE finding_count (
     findings  INTEGER NOT NULL,
     PRIMARY KEY (dimension, value, severity, state, outcome, flags, due, target)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX finding_count_none ON finding_count (findings) WHERE findings = 0;
 CREATE VIEW finding_counted AS SELECT
     id, asset, severity, state, outcome, flags,
     CASE order_running WHEN 0 THEN order_due ELSE 0 END AS due,
@@ -396,7 +400,7 @@ CREATE VIEW finding_state AS SELECT
     id, leaf, body, asset, vulnerability, component, state, severity, kev,
     order_running, order_due, order_priority, order_severity, order_kev,
     cycle, arrival, due, target, target_at, detected, closed, names,
-    final, regression, on_time_claimed, target_missed, accepted, breached, unmitigated,
+    final, regression, on_time_claimed, target_missed, accepted,
     -- One that was recorded before outcomes were is told by its dates.
     CASE WHEN order_running = 0 THEN '' WHEN said <> '' THEN said WHEN state = 'not_affected' THEN 'not_affected'
         WHEN closed < order_due THEN 'fixed_on_time' ELSE 'fixed_late' END AS outcome,
@@ -439,13 +443,7 @@ FROM (
         COALESCE(json_extract(body, '$.end.target_missed'), 0) AS target_missed,
         CASE WHEN json_extract(body, '$.verdict.rule') GLOB 'exception/*' THEN 1 ELSE 0 END AS accepted,
         COALESCE(unixepoch(substr(json_extract(body, '$.verdict.target_at'), 1, 19)) * 1000000
-            + CAST(substr(rtrim(substr(json_extract(body, '$.verdict.target_at'), 21), 'Z') || '000000', 1, 6) AS INTEGER), 9223372036854775807) AS target_at,
-        COALESCE((SELECT unixepoch(substr(json_extract(b.value, '$.at'), 1, 19)) * 1000000
-            + CAST(substr(rtrim(substr(json_extract(b.value, '$.at'), 21), 'Z') || '000000', 1, 6) AS INTEGER)
-            FROM json_each(body, '$.clock.breaches') AS b WHERE json_extract(b.value, '$.kind') = 'patch'), 9223372036854775807) AS breached,
-        COALESCE((SELECT unixepoch(substr(json_extract(b.value, '$.at'), 1, 19)) * 1000000
-            + CAST(substr(rtrim(substr(json_extract(b.value, '$.at'), 21), 'Z') || '000000', 1, 6) AS INTEGER)
-            FROM json_each(body, '$.clock.breaches') AS b WHERE json_extract(b.value, '$.kind') = 'mitigate'), 9223372036854775807) AS unmitigated
+            + CAST(substr(rtrim(substr(json_extract(body, '$.verdict.target_at'), 21), 'Z') || '000000', 1, 6) AS INTEGER), 9223372036854775807) AS target_at
     FROM finding_version
 ) AS said;
 CREATE TABLE finding_version (
@@ -471,14 +469,9 @@ CREATE TABLE listed (
     key    TEXT NOT NULL,
     leaf   INTEGER NOT NULL REFERENCES asset_import (leaf),
     seen   INTEGER NOT NULL REFERENCES asset_import (leaf),
-    body   TEXT NOT NULL, kind TEXT GENERATED ALWAYS AS (COALESCE(json_extract(body, '$.kind'), '')) VIRTUAL, instance TEXT GENERATED ALWAYS AS (COALESCE(json_extract(body, '$.instance_id'), '')) VIRTUAL, account TEXT GENERATED ALWAYS AS (COALESCE(json_extract(body, '$.account'), '')) VIRTUAL, folded TEXT GENERATED ALWAYS AS (
-    CASE WHEN COALESCE(json_extract(body, '$.name'), '') GLOB '*[^' || char(1) || '-' || char(127) || ']*' THEN '*'
-    ELSE lower(COALESCE(json_extract(body, '$.name'), '')) END) VIRTUAL,
+    body   TEXT NOT NULL,
     PRIMARY KEY (source, key)
 ) STRICT;
-CREATE INDEX listed_account ON listed (account, kind);
-CREATE INDEX listed_folded ON listed (folded);
-CREATE INDEX listed_instance ON listed (instance, kind);
 CREATE TABLE listed_past (
     source TEXT NOT NULL,
     key    TEXT NOT NULL,
@@ -569,6 +562,12 @@ CREATE TABLE report_part (
     PRIMARY KEY (report, name)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX report_part_digest ON report_part (digest);
+CREATE TABLE retirement (
+    asset TEXT NOT NULL REFERENCES asset (id),
+    leaf  INTEGER NOT NULL REFERENCES leaf (idx),
+    body  TEXT NOT NULL,
+    PRIMARY KEY (asset, leaf)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE token (
     name       TEXT PRIMARY KEY,
     hash       TEXT NOT NULL UNIQUE,
@@ -629,7 +628,9 @@ CREATE VIEW v_assets AS SELECT
     (SELECT COUNT(*) FROM undetermined AS u WHERE u.asset = a.id) AS undetermined,
     (SELECT COUNT(*) FROM finding AS f WHERE f.asset = a.id AND f.order_running = 0) AS running,
     (SELECT COUNT(*) FROM finding AS f WHERE f.asset = a.id AND f.order_running = 0
-        AND f.order_due <= unixepoch('now') * 1000000) AS overdue
+        AND f.order_due <= unixepoch('now') * 1000000) AS overdue,
+    a.standing,
+    strftime('%Y-%m-%dT%H:%M:%SZ', a.gone_at / 1000000, 'unixepoch') AS gone_at
 FROM asset AS a;
 CREATE VIEW v_findings AS SELECT
     f.id,

@@ -17,7 +17,7 @@ import (
 // promised are the views other programs read, with their columns.
 var promised = map[string]string{
 	"v_assets": "id name account ou region service owner class exposure environment timeline core crown_jewel cold_wallet hot_wallet " +
-		"release last_report_at covered gaps undetermined running overdue",
+		"release last_report_at covered gaps undetermined running overdue standing gone_at",
 	"v_findings": "id asset asset_name account ou region service owner class exposure environment timeline crown_jewel cold_wallet " +
 		"vulnerability component severity priority cycle kev arrival state running overdue due target detected_at closed_at leaf " +
 		"outcome final regression on_time_claimed target_missed",

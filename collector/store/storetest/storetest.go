@@ -44,6 +44,7 @@ func Run(t *testing.T, open Open) {
 		{"Approvals", approvals},
 		{"Audit", audit},
 		{"Past", past},
+		{"Retirements", retirements},
 		{"Concurrency", concurrency},
 	} {
 		t.Run(role.name, func(t *testing.T) {
