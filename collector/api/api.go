@@ -46,6 +46,8 @@ type Operator interface {
 	RetireAsset(ctx context.Context, asset string, r Retirement, by string) (Retired, error)
 	// ReinstateAsset takes that back.
 	ReinstateAsset(ctx context.Context, asset, reason, by string) (Retired, error)
+	// SetAsset takes an operator's word on what an asset, by id or name, is.
+	SetAsset(ctx context.Context, asset string, w AssetWords, by string) (AssetSaid, error)
 	// Approvals lists the requests to let deadlines move later.
 	Approvals(ctx context.Context) ([]store.Approval, error)
 	// DecideApproval grants or denies a request somebody else made.

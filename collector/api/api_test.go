@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -73,6 +74,11 @@ func (o *operator) RetireAsset(_ context.Context, asset string, r api.Retirement
 func (o *operator) ReinstateAsset(_ context.Context, asset, reason, by string) (api.Retired, error) {
 	o.upload, o.by = asset+" back "+reason, by
 	return api.Retired{Asset: asset, Leaf: 8}, o.err
+}
+
+func (o *operator) SetAsset(_ context.Context, asset string, w api.AssetWords, by string) (api.AssetSaid, error) {
+	o.upload, o.by = fmt.Sprint(asset, " ", w.Name, " ", w.Set, " ", w.Reason), by
+	return api.AssetSaid{Asset: asset, Leaf: 9}, o.err
 }
 
 func (o *operator) ImportAssets(_ context.Context, u api.AssetUpload, by string) (api.AssetsImported, error) {
@@ -331,6 +337,10 @@ func TestAssetsAreRetiredAndReinstated(t *testing.T) {
 	got, err = f.c.ReinstateAsset(t.Context(), "web/1 ü", "found")
 	if err != nil || got.Leaf != 8 || f.op.upload != "web/1 ü back found" {
 		t.Errorf("got %+v (%v), operator %q", got, err, f.op.upload)
+	}
+	said, err := f.c.SetAsset(t.Context(), "web/1 ü", api.AssetWords{Name: "web", Set: map[string]string{"owner": "a,b"}, Reason: "moved"})
+	if err != nil || said.Leaf != 9 || f.op.upload != "web/1 ü web map[owner:a,b] moved" {
+		t.Errorf("got %+v (%v), operator %q", said, err, f.op.upload)
 	}
 	var p *client.Problem
 	if _, err := f.c.RetireAsset(t.Context(), "web", api.Retirement{}); !errors.As(err, &p) || p.Status != http.StatusUnprocessableEntity {

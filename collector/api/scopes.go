@@ -62,6 +62,7 @@ var operations = map[string]operation{
 	"import-assets":            {scope: access.Operate, body: classify.MaxImport},
 	"retire-asset":             {scope: access.Operate},
 	"reinstate-asset":          {scope: access.Operate},
+	"set-asset":                {scope: access.Operate},
 	"list-approvals":           {scope: access.Read},
 	"grant-approval":           {scope: access.Approve},
 	"deny-approval":            {scope: access.Approve},

@@ -11,7 +11,10 @@
 package classify
 
 import (
+	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,6 +96,37 @@ func (a *Attributes) Get(n Attribute) string {
 		return ""
 	}
 }
+
+// Set takes a word for an attribute in any spelling that inventories use; an empty
+// one, "unknown" and "false" take it back: nothing is said then.
+func (a *Attributes) Set(n Attribute, value string) error {
+	if !slices.Contains(All, n) {
+		names := make([]string, len(All))
+		for i, known := range All {
+			names[i] = string(known)
+		}
+		return fmt.Errorf("attribute %s is not known: want %s", quote(string(n)), strings.Join(names, ", "))
+	}
+	w, err := Normal(n, value)
+	if err == nil {
+		a.set(n, w)
+	}
+	return err
+}
+
+// CheckName keeps an asset's name fit for a terminal and a table. It may not look
+// like an asset's id: the id would be found in its place.
+func CheckName(s string) error {
+	if s == "" {
+		return errors.New("a name is missing")
+	}
+	if assetID.MatchString(s) {
+		return fmt.Errorf("name %s looks like an asset's id", quote(s))
+	}
+	return checkText("name", s)
+}
+
+var assetID = regexp.MustCompile(`^a-[a-z2-7]{16}$`)
 
 // set takes a value that normal has passed.
 func (a *Attributes) set(n Attribute, value string) {

@@ -68,6 +68,11 @@ func (c *Client) RetireAsset(ctx context.Context, asset string, r api.Retirement
 	return post[api.Retired](ctx, c, "/v1/assets/"+url.PathEscape(asset)+"/retire", r)
 }
 
+// SetAsset says by hand what an asset is, or what it is called.
+func (c *Client) SetAsset(ctx context.Context, asset string, w api.AssetWords) (api.AssetSaid, error) {
+	return post[api.AssetSaid](ctx, c, "/v1/assets/"+url.PathEscape(asset)+"/set", w)
+}
+
 // ReinstateAsset takes that back.
 func (c *Client) ReinstateAsset(ctx context.Context, asset, reason string) (api.Retired, error) {
 	return post[api.Retired](ctx, c, "/v1/assets/"+url.PathEscape(asset)+"/reinstate", api.Decision{Reason: reason})

@@ -277,17 +277,17 @@ func TestCoverage(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %s %s", r.Presence, r.Name, strings.Join(r.Lists, "+")))
 	}
 	want := []string{
-		"never_seen i-new ec2", "never_seen mute cmdb", "never_seen never cmdb", "silent quiet ec2",
-		"terminated gone ec2", "terminated i-old ec2", "reporting loud cmdb+ec2", "reporting stray ",
+		"back gone ec2", "never_seen i-new ec2", "never_seen mute cmdb", "never_seen never cmdb", "silent quiet ec2",
+		"terminated i-old ec2", "reporting loud cmdb+ec2", "reporting stray ",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
 	}
-	if c.Expected != 6 || c.NeverSeen != 3 || c.Silent != 1 || c.Terminated != 2 || c.Reporting != 2 || c.Unlisted != 1 || len(c.Lists) != 3 {
+	if c.Expected != 6 || c.NeverSeen != 3 || c.Silent != 1 || c.Terminated != 1 || c.Back != 1 || c.Reporting != 2 || c.Unlisted != 1 || len(c.Lists) != 3 {
 		t.Errorf("got %+v", c)
 	}
-	if !strings.Contains(c.Rows[4].Detail, "and yet it has reported since") {
-		t.Errorf("got %q for a terminated host that reports", c.Rows[4].Detail)
+	if !strings.Contains(c.Rows[0].Detail, "and yet it has reported since") {
+		t.Errorf("got %q for a terminated host that reports", c.Rows[0].Detail)
 	}
 	if c, err := s.q.Coverage(t.Context(), 48*time.Hour); err != nil || c.Silent != 0 {
 		t.Errorf("got %d silent beyond 48 h (%v), want none", c.Silent, err)

@@ -16,6 +16,7 @@ const (
 	ActRules  = "rules"  // rules were applied
 	ActImport = "import" // a list of assets was imported
 	ActClaims = "claims" // hosts say something else of themselves, or are new
+	ActSet    = "set"    // an operator said by hand what an asset is
 )
 
 // ClassificationBody is the body of a classification leaf: what was done, and
@@ -23,12 +24,21 @@ const (
 type ClassificationBody struct {
 	Act    string      `json:"act"`
 	By     string      `json:"by,omitempty"`
+	Set    *SetBody    `json:"set,omitempty"`
 	Rules  *RulesBody  `json:"rules,omitempty"`
 	Import *ImportBody `json:"import,omitempty"`
 	// Changed counts the classifications recorded under the leaf, Digest is over
 	// their list, see ClassificationsDigest.
 	Changed int    `json:"changed"`
 	Digest  string `json:"classifications_sha256"`
+}
+
+// SetBody is what an operator says of an asset by hand: all of it, not what is new.
+type SetBody struct {
+	Asset    string           `json:"asset"`
+	Name     string           `json:"name"`
+	Declared store.Attributes `json:"declared"`
+	Reason   string           `json:"reason"`
 }
 
 // RulesBody names rules that were applied.
@@ -90,6 +100,12 @@ func (r *run) classification(l store.Leaf) error {
 		last.Attributes = list[i].Attributes
 		r.said.attributes[list[i].Asset] = last
 		r.said.classified[list[i].Asset] = &list[i]
+	}
+	if b.Set != nil {
+		last := r.said.attributes[b.Set.Asset]
+		last.Name = b.Set.Name
+		r.said.attributes[b.Set.Asset] = last
+		r.said.declared[b.Set.Asset] = classify.Declared{Attributes: b.Set.Declared, By: b.By, At: l.At}
 	}
 	if b.Rules != nil {
 		r.said.rules = append(r.said.rules, ruled{RulesBody: *b.Rules, leaf: l.Index, by: b.By, at: l.At})

@@ -50,6 +50,16 @@ func (o *operator) RetireAsset(ctx context.Context, asset string, r api.Retireme
 	return o.retired(o.estate.Retire(ctx, asset, r.At, r.Reason, by))
 }
 
+// SetAsset takes an operator's word on what an asset is.
+func (o *operator) SetAsset(ctx context.Context, asset string, w api.AssetWords, by string) (api.AssetSaid, error) {
+	s, err := o.estate.Set(ctx, asset, estate.Words{Name: w.Name, Set: w.Set, Reason: w.Reason, By: by})
+	if err != nil {
+		return api.AssetSaid{}, spoken(err)
+	}
+	o.wake()
+	return api.AssetSaid{Asset: s.Asset, Name: s.Name, Attributes: s.Attributes, Leaf: s.Leaf}, nil
+}
+
 // ReinstateAsset takes a retirement back.
 func (o *operator) ReinstateAsset(ctx context.Context, asset, reason, by string) (api.Retired, error) {
 	return o.retired(o.estate.Reinstate(ctx, asset, reason, by))

@@ -80,6 +80,8 @@ type Estate struct {
 
 // Reclassification is what is recorded at once: an act, and what follows from it.
 type Reclassification struct {
+	// Declared, when set, is what an operator says of an asset by hand from now on.
+	Declared *Declaration
 	// Rules, when set, are in force from now on.
 	Rules *RulesRecord
 	// Import, when set, came with Listed, which replace the source's entries with
@@ -90,6 +92,12 @@ type Reclassification struct {
 	Changed []Classification
 	// Leaf bears witness to it all. Nil records nothing.
 	Leaf *Leaf
+}
+
+// Declaration is what an operator says of an asset by hand, and what it is called.
+type Declaration struct {
+	Asset, Name string
+	Declared    classify.Declared
 }
 
 // Classifications keeps what assets are, by whose word, and what is expected.

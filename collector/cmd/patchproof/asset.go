@@ -17,7 +17,7 @@ import (
 
 func newAssetCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "asset", Short: "the hosts we track"}
-	cmd.AddCommand(newAssetListCommand(), newAssetShowCommand(), newAssetHistoryCommand(), newAssetImportCommand(),
+	cmd.AddCommand(newAssetListCommand(), newAssetShowCommand(), newAssetHistoryCommand(), newAssetImportCommand(), newAssetSetCommand(),
 		newAssetStandingCommand(true), newAssetStandingCommand(false))
 	return cmd
 }

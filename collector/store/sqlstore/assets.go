@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -133,6 +134,9 @@ func (s *Store) AssetByKey(ctx context.Context, key string) (store.Asset, error)
 	return row.asset()
 }
 
+// maxNamed is how many ids an error on an ambiguous name lists.
+const maxNamed = 8
+
 // Asset finds by id or by exact name; an id wins over a name.
 // [store.ErrConflict] when several assets bear the name.
 func (s *Store) Asset(ctx context.Context, idOrName string) (store.Asset, error) {
@@ -152,7 +156,14 @@ func (s *Store) Asset(ctx context.Context, idOrName string) (store.Asset, error)
 	case 1:
 		return rows[0].asset()
 	default:
-		return store.Asset{}, fmt.Errorf("%d assets are named %q: %w", len(rows), idOrName, store.ErrConflict)
+		ids := make([]string, 0, maxNamed)
+		for _, r := range rows[:min(len(rows), maxNamed)] {
+			ids = append(ids, r.ID)
+		}
+		if len(rows) > maxNamed {
+			ids = append(ids, "...")
+		}
+		return store.Asset{}, fmt.Errorf("%d assets are named %q, say which by its id (%s): %w", len(rows), idOrName, strings.Join(ids, ", "), store.ErrConflict)
 	}
 }
 

@@ -244,6 +244,15 @@ func (s *Store) Reclassify(ctx context.Context, assets []string, decide func(sto
 }
 
 func (s *Store) recordActs(ctx context.Context, tx bun.Tx, leaf int64, r store.Reclassification) error {
+	if d := r.Declared; d != nil {
+		declared, err := toJSON(exactDeclared(d.Declared))
+		if err != nil {
+			return err
+		}
+		if _, err := tx.NewRaw("UPDATE asset SET name = ?, declared = ? WHERE id = ?", words(d.Name), declared, d.Asset).Exec(ctx); err != nil {
+			return err
+		}
+	}
 	if r.Rules != nil {
 		row := rulesRow{
 			Leaf: leaf, Digest: r.Rules.Digest, Source: nonNil(r.Rules.Source),

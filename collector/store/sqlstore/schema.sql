@@ -147,8 +147,8 @@ CREATE TABLE asset (
     unixepoch(substr(json_extract(head, '$.ReceivedAt'), 1, 19)) * 1000000
         + CAST(substr(rtrim(substr(json_extract(head, '$.ReceivedAt'), 21), 'Z') || '000000', 1, 6) AS INTEGER)) VIRTUAL, retired_at INTEGER GENERATED ALWAYS AS (CASE WHEN json_extract(NULLIF(retirement, ''), '$.retired') THEN
     unixepoch(substr(json_extract(NULLIF(retirement, ''), '$.at'), 1, 19)) * 1000000
-        + CAST(substr(rtrim(substr(json_extract(NULLIF(retirement, ''), '$.at'), 21), 'Z') || '000000', 1, 6) AS INTEGER) END) VIRTUAL, terminated_at INTEGER GENERATED ALWAYS AS (CASE WHEN retired_at IS NOT NULL
-    OR json_extract(NULLIF(classified, ''), '$.gone.leaf') > COALESCE(json_extract(NULLIF(retirement, ''), '$.leaf'), -1) THEN
+        + CAST(substr(rtrim(substr(json_extract(NULLIF(retirement, ''), '$.at'), 21), 'Z') || '000000', 1, 6) AS INTEGER) END) VIRTUAL, terminated_at INTEGER GENERATED ALWAYS AS (CASE WHEN instr(classified, '"gone":') = 0 THEN NULL -- spares reading it
+    WHEN retired_at IS NOT NULL OR json_extract(NULLIF(classified, ''), '$.gone.leaf') > COALESCE(json_extract(NULLIF(retirement, ''), '$.leaf'), -1) THEN
     unixepoch(substr(json_extract(NULLIF(classified, ''), '$.gone.at'), 1, 19)) * 1000000
         + CAST(substr(rtrim(substr(json_extract(NULLIF(classified, ''), '$.gone.at'), 21), 'Z') || '000000', 1, 6) AS INTEGER) END) VIRTUAL, gone_at INTEGER GENERATED ALWAYS AS (CASE
     WHEN retired_at IS NULL THEN terminated_at WHEN terminated_at > retired_at THEN terminated_at ELSE retired_at END) VIRTUAL, standing TEXT GENERATED ALWAYS AS (CASE

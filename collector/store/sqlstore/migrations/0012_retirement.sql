@@ -32,8 +32,8 @@ ALTER TABLE asset ADD COLUMN reported_at INTEGER GENERATED ALWAYS AS (
 ALTER TABLE asset ADD COLUMN retired_at INTEGER GENERATED ALWAYS AS (CASE WHEN json_extract(NULLIF(retirement, ''), '$.retired') THEN
     unixepoch(substr(json_extract(NULLIF(retirement, ''), '$.at'), 1, 19)) * 1000000
         + CAST(substr(rtrim(substr(json_extract(NULLIF(retirement, ''), '$.at'), 21), 'Z') || '000000', 1, 6) AS INTEGER) END) VIRTUAL;
-ALTER TABLE asset ADD COLUMN terminated_at INTEGER GENERATED ALWAYS AS (CASE WHEN retired_at IS NOT NULL
-    OR json_extract(NULLIF(classified, ''), '$.gone.leaf') > COALESCE(json_extract(NULLIF(retirement, ''), '$.leaf'), -1) THEN
+ALTER TABLE asset ADD COLUMN terminated_at INTEGER GENERATED ALWAYS AS (CASE WHEN instr(classified, '"gone":') = 0 THEN NULL -- spares reading it
+    WHEN retired_at IS NOT NULL OR json_extract(NULLIF(classified, ''), '$.gone.leaf') > COALESCE(json_extract(NULLIF(retirement, ''), '$.leaf'), -1) THEN
     unixepoch(substr(json_extract(NULLIF(classified, ''), '$.gone.at'), 1, 19)) * 1000000
         + CAST(substr(rtrim(substr(json_extract(NULLIF(classified, ''), '$.gone.at'), 21), 'Z') || '000000', 1, 6) AS INTEGER) END) VIRTUAL;
 ALTER TABLE asset ADD COLUMN gone_at INTEGER GENERATED ALWAYS AS (CASE
