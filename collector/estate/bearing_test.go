@@ -40,7 +40,7 @@ func TestARefreshMissesNothing(t *testing.T) {
 					s.report(id, classify.Claims{InstanceID: instance(), Account: account(), Labels: map[string]string{"core": one("true", "false")}})
 				}
 				before := s.classifications()
-				s.whole()
+				s.rederive()
 				if diff := cmp.Diff(before, s.classifications()); diff != "" {
 					t.Fatalf("step %d: the whole estate derived again is another (-before +after):\n%s", step, diff)
 				}
@@ -67,8 +67,8 @@ func drawnList(r *rand.Rand, instance, name, account func() string) string {
 	return "instance_id,name,account,tag:env,tag:team,owner\n" + strings.Join(rows, "\n") + "\n"
 }
 
-// whole derives every asset again, which rules with another comment do.
-func (s *scene) whole() {
+// rederive derives every asset again, which rules with another comment do.
+func (s *scene) rederive() {
 	s.Helper()
 	s.rules(fmt.Sprintf("version: 1\nrules: [{id: pay, match: {tag: {env: prod}}, set: {environment: production, owner: {tag: team}}}]\n# %s\n", s.now))
 }

@@ -143,7 +143,8 @@ CREATE TABLE asset (
     WHEN environment = 'enduser' THEN 'enduser'
     WHEN exposure <> 'internal' OR core <> 0 THEN 'internet'
     WHEN environment = 'nonproduction' THEN 'nonproduction'
-    ELSE 'production' END) VIRTUAL, last_report INTEGER GENERATED ALWAYS AS (unixepoch(substr(json_extract(head, '$.ReceivedAt'), 1, 19))) VIRTUAL, gapped INTEGER GENERATED ALWAYS AS (gaps <> '[]') VIRTUAL, in_force TEXT NOT NULL DEFAULT '', attributes_by TEXT NOT NULL DEFAULT '', attributes_at INTEGER NOT NULL DEFAULT 0, leaf INTEGER NOT NULL DEFAULT -1, head_leaf INTEGER NOT NULL DEFAULT -1, retirement TEXT NOT NULL DEFAULT '', reported_at INTEGER GENERATED ALWAYS AS (
+    ELSE 'production' END) VIRTUAL, last_report INTEGER GENERATED ALWAYS AS (unixepoch(substr(json_extract(head, '$.ReceivedAt'), 1, 19))) VIRTUAL, gapped INTEGER GENERATED ALWAYS AS (gaps <> '[]') VIRTUAL, in_force TEXT NOT NULL DEFAULT '', attributes_by TEXT NOT NULL DEFAULT '', attributes_at INTEGER NOT NULL DEFAULT 0, leaf INTEGER NOT NULL DEFAULT -1, head_leaf INTEGER NOT NULL DEFAULT -1, forked INTEGER NOT NULL DEFAULT 0, moved INTEGER NOT NULL DEFAULT 0, instance TEXT GENERATED ALWAYS AS (COALESCE(json_extract(head, '$.InstanceID'), '')) VIRTUAL, folded TEXT GENERATED ALWAYS AS (
+    CASE WHEN name GLOB '*[^' || char(1) || '-' || char(127) || ']*' THEN '*' ELSE lower(name) END) VIRTUAL, retirement TEXT NOT NULL DEFAULT '', reported_at INTEGER GENERATED ALWAYS AS (
     unixepoch(substr(json_extract(head, '$.ReceivedAt'), 1, 19)) * 1000000
         + CAST(substr(rtrim(substr(json_extract(head, '$.ReceivedAt'), 21), 'Z') || '000000', 1, 6) AS INTEGER)) VIRTUAL, retired_at INTEGER GENERATED ALWAYS AS (CASE WHEN json_extract(NULLIF(retirement, ''), '$.retired') THEN
     unixepoch(substr(json_extract(NULLIF(retirement, ''), '$.at'), 1, 19)) * 1000000
@@ -154,9 +155,13 @@ CREATE TABLE asset (
     WHEN retired_at IS NULL THEN terminated_at WHEN terminated_at > retired_at THEN terminated_at ELSE retired_at END) VIRTUAL, standing TEXT GENERATED ALWAYS AS (CASE
     WHEN gone_at IS NULL THEN '' WHEN reported_at > gone_at THEN 'back' WHEN retired_at = gone_at THEN 'retired' ELSE 'terminated' END) VIRTUAL) STRICT;
 CREATE INDEX asset_asked ON asset (owner, service, account, ou, region, class, exposure, environment, timeline, core, crown_jewel, cold_wallet, hot_wallet);
+CREATE INDEX asset_folded ON asset (folded);
+CREATE INDEX asset_gapped ON asset (last_report) WHERE gapped <> 0;
 CREATE INDEX asset_head_release ON asset (head_release);
+CREATE INDEX asset_instance ON asset (instance);
 CREATE INDEX asset_name ON asset (name, id);
 CREATE INDEX asset_picture ON asset (standing, last_report, covered, gapped);
+CREATE INDEX asset_uncovered ON asset (last_report) WHERE covered = 0;
 CREATE TABLE asset_dimension (
     asset     TEXT NOT NULL REFERENCES asset (id),
     dimension TEXT NOT NULL,
@@ -236,6 +241,15 @@ CREATE TABLE classification_rules (
     applied_at INTEGER NOT NULL,
     applied_by TEXT NOT NULL
 ) STRICT;
+CREATE TABLE clone_decision (
+    leaf   INTEGER PRIMARY KEY REFERENCES leaf (idx),
+    asset  TEXT NOT NULL REFERENCES asset (id),
+    keep   TEXT NOT NULL REFERENCES report (id),
+    by     TEXT NOT NULL,
+    at     INTEGER NOT NULL,
+    reason TEXT NOT NULL
+) STRICT;
+CREATE INDEX clone_decision_asset ON clone_decision (asset, leaf);
 CREATE TABLE counter (
     name  TEXT PRIMARY KEY,
     value INTEGER NOT NULL
@@ -250,8 +264,8 @@ CREATE TABLE dirty_vulnerability (
     vulnerability TEXT NOT NULL,
     PRIMARY KEY (asset, vulnerability)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE duplicate (
-    report   TEXT PRIMARY KEY REFERENCES report (id),
+CREATE TABLE "duplicate" (
+    report   TEXT PRIMARY KEY REFERENCES "report" (id),
     count    INTEGER NOT NULL,
     first_at INTEGER NOT NULL,
     last_at  INTEGER NOT NULL
@@ -327,21 +341,16 @@ END;
 CREATE TRIGGER finding_changed AFTER UPDATE ON finding
 WHEN NEW.severity <> OLD.severity OR NEW.state <> OLD.state OR NEW.outcome <> OLD.outcome OR NEW.flags <> OLD.flags
     OR NEW.order_running <> OLD.order_running OR NEW.order_due <> OLD.order_due OR NEW.target_at <> OLD.target_at BEGIN
-    UPDATE finding_count SET findings = findings - 1
-        WHERE (dimension, value) IN (SELECT dimension, value FROM asset_dimension WHERE asset = OLD.asset)
-        AND severity = OLD.severity AND state = OLD.state AND outcome = OLD.outcome AND flags = OLD.flags
-        AND due = CASE OLD.order_running WHEN 0 THEN OLD.order_due ELSE 0 END
-        AND target = CASE OLD.order_running WHEN 0 THEN OLD.target_at ELSE 0 END;
-    DELETE FROM finding_count
-        WHERE (dimension, value) IN (SELECT dimension, value FROM asset_dimension WHERE asset = OLD.asset)
-        AND severity = OLD.severity AND state = OLD.state AND outcome = OLD.outcome AND flags = OLD.flags
-        AND due = CASE OLD.order_running WHEN 0 THEN OLD.order_due ELSE 0 END
-        AND target = CASE OLD.order_running WHEN 0 THEN OLD.target_at ELSE 0 END AND findings = 0;
     INSERT INTO finding_count (dimension, value, severity, state, outcome, flags, due, target, findings)
+    SELECT d.dimension, d.value, OLD.severity, OLD.state, OLD.outcome, OLD.flags,
+        CASE OLD.order_running WHEN 0 THEN OLD.order_due ELSE 0 END, CASE OLD.order_running WHEN 0 THEN OLD.target_at ELSE 0 END, -1
+    FROM asset_dimension AS d WHERE d.asset = OLD.asset
+    UNION ALL
     SELECT d.dimension, d.value, NEW.severity, NEW.state, NEW.outcome, NEW.flags,
         CASE NEW.order_running WHEN 0 THEN NEW.order_due ELSE 0 END, CASE NEW.order_running WHEN 0 THEN NEW.target_at ELSE 0 END, 1
     FROM asset_dimension AS d WHERE d.asset = NEW.asset
-    ON CONFLICT (dimension, value, severity, state, outcome, flags, due, target) DO UPDATE SET findings = finding_count.findings + 1;
+    ON CONFLICT (dimension, value, severity, state, outcome, flags, due, target) DO UPDATE SET findings = finding_count.findings + EXCLUDED.findings;
+    DELETE FROM finding_count WHERE findings = 0;
 END;
 CREATE TABLE finding (
     id             TEXT PRIMARY KEY,
@@ -358,20 +367,24 @@ CREATE TABLE finding (
     order_severity INTEGER NOT NULL,
     order_kev      INTEGER NOT NULL, alarm INTEGER NOT NULL DEFAULT 0, cycle TEXT NOT NULL DEFAULT '', arrival INTEGER NOT NULL DEFAULT 0, due TEXT NOT NULL DEFAULT '', target TEXT NOT NULL DEFAULT '', detected INTEGER NOT NULL DEFAULT -62135596800000000, closed INTEGER NOT NULL DEFAULT -62135596800000000, names TEXT NOT NULL DEFAULT '', outcome TEXT NOT NULL DEFAULT '', final INTEGER NOT NULL DEFAULT 0, regression INTEGER NOT NULL DEFAULT 0, on_time_claimed INTEGER NOT NULL DEFAULT 0, target_missed INTEGER NOT NULL DEFAULT 0, accepted INTEGER NOT NULL DEFAULT 0, target_at INTEGER NOT NULL DEFAULT 9223372036854775807, flags INTEGER GENERATED ALWAYS AS (
     kev + 2 * arrival + 4 * regression + 8 * on_time_claimed + 16 * target_missed + 32 * accepted + 64 * final
-        + CASE due WHEN '' THEN 0 ELSE 128 END) VIRTUAL, -- 0 when listed, else 1
+        + CASE due WHEN '' THEN 0 ELSE 128 END) VIRTUAL, breached INTEGER NOT NULL DEFAULT 9223372036854775807, unmitigated INTEGER NOT NULL DEFAULT 9223372036854775807, -- 0 when listed, else 1
     FOREIGN KEY (id, leaf) REFERENCES finding_version (id, leaf)
 ) STRICT;
 CREATE INDEX finding_alarm ON finding (alarm, asset);
 CREATE INDEX finding_asset ON finding (asset, order_running, order_due, order_priority, order_severity, order_kev, id);
+CREATE INDEX finding_breached ON finding (breached, id) WHERE breached < 9223372036854775807;
 CREATE INDEX finding_claimed ON finding (order_running, order_due, order_priority, order_severity, order_kev, id) WHERE on_time_claimed = 1;
 CREATE INDEX finding_component ON finding (component, order_running, order_due, order_priority, order_severity, order_kev, id);
 CREATE INDEX finding_cycle ON finding (cycle, order_running, order_due, order_priority, order_severity, order_kev, id);
 CREATE INDEX finding_detected ON finding (detected, id);
 CREATE INDEX finding_listed ON finding (order_running, order_due, order_priority, order_severity, order_kev, id) WHERE kev = 1;
 CREATE INDEX finding_outcome ON finding (outcome, order_due, order_priority, order_severity, order_kev, id) WHERE order_running = 1;
+CREATE INDEX finding_pending ON finding (order_running, order_due, order_priority, order_severity, order_kev, id)
+    WHERE order_running = 0 AND state <> 'open';
 CREATE INDEX finding_priority ON finding (order_priority, order_running, order_due, order_severity, order_kev, id);
 CREATE INDEX finding_regression ON finding (order_running, order_due, order_priority, order_severity, order_kev, id) WHERE regression = 1;
 CREATE INDEX finding_target ON finding (order_running, order_due, order_priority, order_severity, order_kev, id) WHERE target_at < 9223372036854775807;
+CREATE INDEX finding_unmitigated ON finding (unmitigated, id) WHERE unmitigated < 9223372036854775807;
 CREATE INDEX finding_urgency ON finding (order_running, order_due, order_priority, order_severity, order_kev, id);
 CREATE INDEX finding_vulnerability ON finding (vulnerability, order_running, order_due, order_priority, order_severity, order_kev, id, asset);
 CREATE TABLE finding_count (
@@ -386,6 +399,7 @@ CREATE TABLE finding_count (
     findings  INTEGER NOT NULL,
     PRIMARY KEY (dimension, value, severity, state, outcome, flags, due, target)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX finding_count_none ON finding_count (findings) WHERE findings = 0;
 CREATE VIEW finding_counted AS SELECT
     id, asset, severity, state, outcome, flags,
     CASE order_running WHEN 0 THEN order_due ELSE 0 END AS due,
@@ -400,7 +414,7 @@ CREATE VIEW finding_state AS SELECT
     id, leaf, body, asset, vulnerability, component, state, severity, kev,
     order_running, order_due, order_priority, order_severity, order_kev,
     cycle, arrival, due, target, target_at, detected, closed, names,
-    final, regression, on_time_claimed, target_missed, accepted,
+    final, regression, on_time_claimed, target_missed, accepted, breached, unmitigated,
     -- One that was recorded before outcomes were is told by its dates.
     CASE WHEN order_running = 0 THEN '' WHEN said <> '' THEN said WHEN state = 'not_affected' THEN 'not_affected'
         WHEN closed < order_due THEN 'fixed_on_time' ELSE 'fixed_late' END AS outcome,
@@ -443,7 +457,13 @@ FROM (
         COALESCE(json_extract(body, '$.end.target_missed'), 0) AS target_missed,
         CASE WHEN json_extract(body, '$.verdict.rule') GLOB 'exception/*' THEN 1 ELSE 0 END AS accepted,
         COALESCE(unixepoch(substr(json_extract(body, '$.verdict.target_at'), 1, 19)) * 1000000
-            + CAST(substr(rtrim(substr(json_extract(body, '$.verdict.target_at'), 21), 'Z') || '000000', 1, 6) AS INTEGER), 9223372036854775807) AS target_at
+            + CAST(substr(rtrim(substr(json_extract(body, '$.verdict.target_at'), 21), 'Z') || '000000', 1, 6) AS INTEGER), 9223372036854775807) AS target_at,
+        COALESCE((SELECT unixepoch(substr(json_extract(b.value, '$.at'), 1, 19)) * 1000000
+            + CAST(substr(rtrim(substr(json_extract(b.value, '$.at'), 21), 'Z') || '000000', 1, 6) AS INTEGER)
+            FROM json_each(body, '$.clock.breaches') AS b WHERE json_extract(b.value, '$.kind') = 'patch'), 9223372036854775807) AS breached,
+        COALESCE((SELECT unixepoch(substr(json_extract(b.value, '$.at'), 1, 19)) * 1000000
+            + CAST(substr(rtrim(substr(json_extract(b.value, '$.at'), 21), 'Z') || '000000', 1, 6) AS INTEGER)
+            FROM json_each(body, '$.clock.breaches') AS b WHERE json_extract(b.value, '$.kind') = 'mitigate'), 9223372036854775807) AS unmitigated
     FROM finding_version
 ) AS said;
 CREATE TABLE finding_version (
@@ -469,9 +489,14 @@ CREATE TABLE listed (
     key    TEXT NOT NULL,
     leaf   INTEGER NOT NULL REFERENCES asset_import (leaf),
     seen   INTEGER NOT NULL REFERENCES asset_import (leaf),
-    body   TEXT NOT NULL,
+    body   TEXT NOT NULL, kind TEXT GENERATED ALWAYS AS (COALESCE(json_extract(body, '$.kind'), '')) VIRTUAL, instance TEXT GENERATED ALWAYS AS (COALESCE(json_extract(body, '$.instance_id'), '')) VIRTUAL, account TEXT GENERATED ALWAYS AS (COALESCE(json_extract(body, '$.account'), '')) VIRTUAL, folded TEXT GENERATED ALWAYS AS (
+    CASE WHEN COALESCE(json_extract(body, '$.name'), '') GLOB '*[^' || char(1) || '-' || char(127) || ']*' THEN '*'
+    ELSE lower(COALESCE(json_extract(body, '$.name'), '')) END) VIRTUAL,
     PRIMARY KEY (source, key)
 ) STRICT;
+CREATE INDEX listed_account ON listed (account, kind);
+CREATE INDEX listed_folded ON listed (folded);
+CREATE INDEX listed_instance ON listed (instance, kind);
 CREATE TABLE listed_past (
     source TEXT NOT NULL,
     key    TEXT NOT NULL,
@@ -535,7 +560,7 @@ CREATE TABLE quarantine_use (
     envelopes INTEGER NOT NULL,
     bytes     INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE report (
+CREATE TABLE "report" (
     id              TEXT PRIMARY KEY,
     asset           TEXT NOT NULL REFERENCES asset (id),
     key             TEXT NOT NULL,
@@ -552,11 +577,19 @@ CREATE TABLE report (
     leaf            INTEGER NOT NULL UNIQUE REFERENCES leaf (idx),
     statement       TEXT NOT NULL,
     raw             BLOB NOT NULL,
-    UNIQUE (key, sequence)
+    -- What the report says of the machine: provider, its instance id, cloud-init's,
+    -- product UUID, machine-id.
+    machine TEXT GENERATED ALWAYS AS (json_array(
+        COALESCE(json_extract(statement, '$.cloud.provider'), ''), COALESCE(json_extract(statement, '$.cloud.instance_id'), ''),
+        COALESCE(json_extract(statement, '$.host.instance_id'), ''), COALESCE(json_extract(statement, '$.host.product_uuid'), ''),
+        COALESCE(json_extract(statement, '$.host.machine_id'), ''))) STORED
 ) STRICT;
 CREATE INDEX report_asset ON report (asset, sequence);
-CREATE TABLE report_part (
-    report TEXT NOT NULL REFERENCES report (id),
+CREATE INDEX report_key ON report (key, sequence);
+CREATE INDEX report_machine ON report (key, machine);
+CREATE INDEX report_previous ON report (key, previous);
+CREATE TABLE "report_part" (
+    report TEXT NOT NULL REFERENCES "report" (id),
     name   TEXT NOT NULL,
     digest TEXT NOT NULL REFERENCES part (digest),
     PRIMARY KEY (report, name)
