@@ -28,11 +28,17 @@ const (
 // one moment, at which it had so many leaves.
 type redating struct {
 	assessor   *Assessor
-	past       store.Store
+	past       redated
 	leaves     int64
 	facts      map[string]advisory.Facts
 	advisories map[advisoryKey]*advisory.Advisory
 	now        time.Time
+}
+
+// redated is what of the past is read of each asset.
+type redated interface {
+	AttributesOf(ctx context.Context, assets []string) (map[string]store.Attributes, error)
+	Running(ctx context.Context, assets, vulnerabilities []string) ([]finding.Finding, error)
 }
 
 // redate dates the findings again that marks name by their vulnerabilities: what

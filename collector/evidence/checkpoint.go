@@ -21,18 +21,30 @@ type Head struct {
 	Size   int64
 	Root   tlog.Hash
 	At     time.Time
+	// After is the size of the checkpoint before it, 0 for the first: so none can be
+	// taken out. It is negative in one of an older version, which does not say it.
+	After int64
 }
 
-// A checkpoint's text is that of C2SP tlog-checkpoint with one extension line:
+// A checkpoint's text is that of C2SP tlog-checkpoint with two extension lines, of
+// which older ones have the first:
 //
 //	<origin>/<epoch>
 //	<size>
 //	<base64 root hash>
 //	time <RFC 3339 instant, UTC>
-const timePrefix = "time "
+//	after <size of the checkpoint before>
+const (
+	timePrefix  = "time "
+	afterPrefix = "after "
+)
 
 func (h Head) text() string {
-	return fmt.Sprintf("%s/%d\n%d\n%s\n%s%s\n", h.Origin, h.Epoch, h.Size, h.Root, timePrefix, h.At.UTC().Format(time.RFC3339Nano))
+	text := fmt.Sprintf("%s/%d\n%d\n%s\n%s%s\n", h.Origin, h.Epoch, h.Size, h.Root, timePrefix, h.At.UTC().Format(time.RFC3339Nano))
+	if h.After >= 0 {
+		text += fmt.Sprintf("%s%d\n", afterPrefix, h.After)
+	}
+	return text
 }
 
 // sign makes the signed note and the row that keeps it.
@@ -63,10 +75,10 @@ func OpenCheckpoint(signed []byte, verifier note.Verifier) (Head, error) {
 
 func parseHead(text string) (Head, error) {
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
-	if len(lines) != 4 {
-		return Head{}, fmt.Errorf("malformed checkpoint: %d lines, want 4", len(lines))
+	if len(lines) != 4 && len(lines) != 5 {
+		return Head{}, fmt.Errorf("malformed checkpoint: %d lines, want 4 or 5", len(lines))
 	}
-	var h Head
+	h := Head{After: -1}
 	cut := strings.LastIndexByte(lines[0], '/')
 	if cut < 1 {
 		return Head{}, errors.New("malformed checkpoint: the origin bears no epoch")
@@ -86,6 +98,11 @@ func parseHead(text string) (Head, error) {
 	copy(h.Root[:], root)
 	if h.At, err = time.Parse(time.RFC3339Nano, strings.TrimPrefix(lines[3], timePrefix)); err != nil {
 		bad = errors.Join(bad, err)
+	}
+	if len(lines) == 5 {
+		if h.After, err = strconv.ParseInt(strings.TrimPrefix(lines[4], afterPrefix), 10, 64); err != nil || h.After < 0 || h.After >= h.Size {
+			bad = errors.Join(bad, err, errors.New("the checkpoint before it is none"))
+		}
 	}
 	if h.Epoch < 1 || h.Size < 0 {
 		bad = errors.Join(bad, errors.New("an epoch or a size out of range"))

@@ -1,7 +1,6 @@
 package evidence
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -78,7 +77,7 @@ func ClassificationsDigest(list []store.Classification) (string, error) {
 // takes it as the last word on the assets.
 func (r *run) classification(l store.Leaf) error {
 	var b ClassificationBody
-	if err := openLeaf(l, &b); err != nil {
+	if err := OpenLeaf(l, &b); err != nil {
 		return err
 	}
 	list, err := r.Store.RecordedClassifications(r.ctx, l.Index)
@@ -92,13 +91,8 @@ func (r *run) classification(l store.Leaf) error {
 	if len(list) != b.Changed || digest != b.Digest {
 		return fmt.Errorf("the classifications recorded under it are not those it was made for (%d of %d there)", len(list), b.Changed)
 	}
+	r.said.given.Classify(&b, list, l.At)
 	for i := range list {
-		last := r.said.attributes[list[i].Asset]
-		if last.Attributes != list[i].Attributes {
-			r.said.setBy[list[i].Asset] = set{r.said.actor(b.By), l.At}
-		}
-		last.Attributes = list[i].Attributes
-		r.said.attributes[list[i].Asset] = last
 		r.said.classified[list[i].Asset] = &list[i]
 	}
 	if b.Set != nil {
@@ -114,15 +108,6 @@ func (r *run) classification(l store.Leaf) error {
 		return r.readImport(l, b)
 	}
 	return nil
-}
-
-// actor is whose act changed attributes: what follows from a report is the doing
-// of who put the rules in force.
-func (s *said) actor(by string) string {
-	if n := len(s.rules); by == "" && n > 0 {
-		by = s.rules[n-1].by
-	}
-	return cmp.Or(by, "collector")
 }
 
 type ruled struct {

@@ -80,9 +80,9 @@ func SealedLeaf(kind string, at time.Time, body func(contents map[string]string)
 // Hash returns a leaf's RFC 6962 leaf hash.
 func Hash(l store.Leaf) tlog.Hash { return tlog.RecordHash(l.Body) }
 
-// openLeaf reads a leaf's body into v and checks that the row's kind and instant
+// OpenLeaf reads a leaf's body into v and checks that the row's kind and instant
 // are those that were hashed.
-func openLeaf(l store.Leaf, v any) error {
+func OpenLeaf(l store.Leaf, v any) error {
 	var b leafBody
 	if err := strictJSON(l.Body, &b, true); err != nil {
 		return fmt.Errorf("body: %w", err)
@@ -151,7 +151,7 @@ func reportBody(r store.Report) ReportBody {
 		Report: r.ID, Asset: r.Asset, Key: r.Key, Sequence: r.Sequence, Previous: r.Previous,
 		CollectedAt: instant(r.CollectedAt), ReceivedAt: instant(r.ReceivedAt),
 		Release: r.Release.String(), Kernel: r.Kernel.Release, SetDigest: r.SetDigest, Complete: r.Complete,
-		Road: r.Road, Raw: sha256Hex(r.Raw), Parts: parts,
+		Road: r.Road, Raw: Digest(r.Raw), Parts: parts,
 	}
 }
 
@@ -248,6 +248,8 @@ type AssessmentBody struct {
 	Digest   string `json:"findings_sha256"`
 	// Policy is the digest of the policy the deadlines were made with.
 	Policy string `json:"policy,omitempty"`
+	// AsOf counts the leaves that everything the assessments read stands on.
+	AsOf int64 `json:"as_of,omitempty"`
 	// Outcomes is the digest over what else was found of the assets, and what it all
 	// stood on, see OutcomesDigest. Contents has that of the facts which were read and
 	// are others than were read before ("facts_seen"). Older leaves have neither.
@@ -260,7 +262,7 @@ func AssessmentLeaf(as []store.Assessment, policy string, at time.Time) (store.L
 	body := AssessmentBody{Assets: []string{}, Policy: policy}
 	var changed []finding.Finding
 	for _, a := range as {
-		body.Assets = append(body.Assets, a.Mark.Asset)
+		body.Assets, body.AsOf = append(body.Assets, a.Mark.Asset), a.AsOf
 		changed = append(changed, a.Changed...)
 	}
 	slices.Sort(body.Assets)
@@ -300,19 +302,20 @@ func linesDigest[T any](list []T, of func(T) (name string, v any)) (string, erro
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", name, err)
 		}
-		lines[i] = name + " " + sha256Hex(text) + "\n"
+		lines[i] = name + " " + Digest(text) + "\n"
 	}
 	slices.Sort(lines)
-	return sha256Hex([]byte(strings.Join(lines, ""))), nil
+	return Digest([]byte(strings.Join(lines, ""))), nil
 }
 
 // FindingsDigest is the SHA-256 (hex) over the lines "id sha256(canonical JSON)\n"
 // of findings, sorted; instants are cut to microseconds, as the store keeps them.
 func FindingsDigest(list []finding.Finding) (string, error) {
-	return linesDigest(list, func(f finding.Finding) (string, any) { return f.ID, exactFinding(f) })
+	return linesDigest(list, func(f finding.Finding) (string, any) { return f.ID, ExactFinding(f) })
 }
 
-func exactFinding(f finding.Finding) finding.Finding {
+// ExactFinding is a finding as the store keeps it.
+func ExactFinding(f finding.Finding) finding.Finding {
 	f.Detected, f.Available, f.SeenAt, f.Closed = instant(f.Detected), instant(f.Available), instant(f.SeenAt), instant(f.Closed)
 	f.Verdict.DueAt, f.Verdict.MitigateBy, f.Verdict.TargetAt = instant(f.Verdict.DueAt), instant(f.Verdict.MitigateBy), instant(f.Verdict.TargetAt)
 	return f
@@ -334,7 +337,7 @@ type PolicyBody struct {
 
 // PolicyLeaf makes the leaf of an applied policy.
 func PolicyLeaf(p store.PolicyRecord, by string) (store.Leaf, error) {
-	body := PolicyBody{Digest: p.Digest, Source: sha256Hex(p.Source), By: by, EffectiveAt: instant(p.EffectiveAt), Looser: p.Looser}
+	body := PolicyBody{Digest: p.Digest, Source: Digest(p.Source), By: by, EffectiveAt: instant(p.EffectiveAt), Looser: p.Looser}
 	if p.EffectiveAt.IsZero() {
 		body.EffectiveAt = instant(p.AppliedAt)
 	}
@@ -415,7 +418,7 @@ func QuarantineLeaf(q store.Quarantined) (store.Leaf, error) {
 func quarantineBody(q store.Quarantined) QuarantineBody {
 	return QuarantineBody{
 		Digest: q.Digest, Key: q.Key, Reason: store.Words(q.Reason), Detail: store.Words(q.Detail), Road: store.Words(q.Road),
-		Kept: len(q.Raw), Raw: sha256Hex(q.Raw),
+		Kept: len(q.Raw), Raw: Digest(q.Raw),
 	}
 }
 
@@ -458,7 +461,8 @@ type EpochBody struct {
 // instant is t as the store keeps it.
 func instant(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 
-func sha256Hex(b []byte) string {
+// Digest is the SHA-256 (hex) that leaves name things by.
+func Digest(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
 }

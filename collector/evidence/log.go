@@ -274,11 +274,12 @@ func (l *Log) integrate(ctx context.Context) (store.Checkpoint, error) {
 		}
 		return c, l.writeHead(c.Note)
 	}
-	return l.record(ctx, t, hashes)
+	return l.record(ctx, t, signed, hashes)
 }
 
-func (l *Log) record(ctx context.Context, t *tree, hashes map[int64][]byte) (store.Checkpoint, error) {
-	head := Head{Origin: l.origin, Epoch: l.epoch, Size: t.size, Root: t.root(), At: instant(l.o.Now())}
+// record signs the tree as it now is, after the checkpoint of some size.
+func (l *Log) record(ctx context.Context, t *tree, after int64, hashes map[int64][]byte) (store.Checkpoint, error) {
+	head := Head{Origin: l.origin, Epoch: l.epoch, Size: t.size, Root: t.root(), At: instant(l.o.Now()), After: after}
 	c, err := head.sign(l.o.Signer)
 	if err != nil {
 		return c, fmt.Errorf("sign checkpoint: %w", err)

@@ -62,7 +62,7 @@ func TestCheckpointIsC2SP(t *testing.T) {
 	s := whole(t)
 	c := must[store.Checkpoint](t)(s.store.LastCheckpoint(t.Context()))
 	lines := strings.Split(string(c.Note), "\n")
-	if lines[0] != s.keys.Origin+"/1" || lines[4] != "" || !strings.HasPrefix(lines[5], "— "+s.keys.Origin+" ") {
+	if lines[0] != s.keys.Origin+"/1" || lines[4] != "after 29" || lines[5] != "" || !strings.HasPrefix(lines[6], "— "+s.keys.Origin+" ") {
 		t.Errorf("checkpoint:\n%s", c.Note)
 	}
 }
@@ -74,6 +74,7 @@ func TestOpenCheckpointRefuses(t *testing.T) {
 	for name, text := range map[string]string{
 		"no epoch":         s.keys.Origin[strings.LastIndexByte(s.keys.Origin, '/')+1:] + "\n1\n" + root + "\ntime 2026-03-02T09:30:00Z\n",
 		"a line more":      "o/1\n1\n" + root + "\ntime 2026-03-02T09:30:00Z\nmore\n",
+		"itself before":    "o/1\n1\n" + root + "\ntime 2026-03-02T09:30:00Z\nafter 1\n",
 		"no time":          "o/1\n1\n" + root + "\n",
 		"a size with plus": "o/1\n+1\n" + root + "\ntime 2026-03-02T09:30:00Z\n",
 		"a short root":     "o/1\n1\nAAAA\ntime 2026-03-02T09:30:00Z\n",

@@ -58,6 +58,8 @@ type Report struct {
 	Parts       int       `json:"parts"`
 	Assets      int       `json:"assets"`
 	Findings    int       `json:"finding_versions"`
+	// Replayed is empty when nothing was asked to be replayed.
+	Replayed Replayed `json:"replayed,omitzero"`
 }
 
 // maxProblems bounds the list: a database that is another one altogether has a
@@ -88,6 +90,9 @@ func (r Report) Summary() string {
 	fmt.Fprintf(&b, "root        %s\n", r.Root)
 	fmt.Fprintf(&b, "checked     %s of %s, %s, %s\n", count(r.Reports, "report"), count(r.Assets, "host"),
 		count(r.Parts, "part"), count(r.Findings, "finding version"))
+	if r.Replayed != (Replayed{}) {
+		fmt.Fprintf(&b, "replayed    %s, %s\n", count(r.Replayed.Assessments, "assessment"), count(r.Replayed.Decisions, "decision"))
+	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "note        %s\n", n)
 	}

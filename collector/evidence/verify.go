@@ -19,8 +19,26 @@ type Verifier struct {
 	// HeadFile, when set, is the last checkpoint kept outside the database; it
 	// shows leaves that were cut off the end together with their checkpoints.
 	HeadFile string
-	// Progress, when set, is called now and then with the leaves done and all.
+	// Replay, when set, recomputes what assessments decided; see collector/assess.
+	Replay Replay
+	// Progress, when set, is called now and then with the leaves done and all: of a
+	// verification with a replay each leaf counts twice.
 	Progress func(done, all int64)
+}
+
+// Replay recomputes what assessments decided from the rest of the record as it
+// then was, and calls problem for what the record has otherwise. Progress is
+// called now and then with the leaves it has gone through.
+type Replay func(ctx context.Context, st store.Store, problem func(where, what string), progress func(done int64)) (Replayed, error)
+
+// Replayed counts what a replay recomputed.
+type Replayed struct {
+	// Assessments of one asset each, and the finding versions they recorded.
+	Assessments int `json:"assessments"`
+	Decisions   int `json:"decisions"`
+	// Old counts the assessments that do not say what they stood on, because an older
+	// version made them: they were not replayed.
+	Old int `json:"not_replayed,omitempty"`
 }
 
 // Verify recomputes everything that the log bears witness to:
@@ -43,7 +61,7 @@ func Verify(ctx context.Context, st store.Store, verifier note.Verifier) (Report
 // Verify checks the store; see the function of that name. It works on a view, so
 // the collector may go on writing.
 func (v Verifier) Verify(ctx context.Context) (Report, error) {
-	r := &run{Verifier: v, ctx: ctx, parts: map[string]bool{}, said: newSaid()}
+	r := &run{Verifier: v, ctx: ctx, parts: map[string]bool{}, seen: map[string]bool{}, said: newSaid()}
 	r.Problems, r.Breaks, r.Notes = []Problem{}, []Break{}, []string{}
 	head, err := r.readHead()
 	if err != nil {
@@ -51,7 +69,7 @@ func (v Verifier) Verify(ctx context.Context) (Report, error) {
 	}
 	err = v.Store.View(ctx, func(st store.Store) error {
 		r.Store = st
-		for _, step := range []func() error{r.start, r.reports, r.rest, r.finish, r.chains, r.acts} {
+		for _, step := range []func() error{r.start, r.reports, r.rest, r.finish, r.chains, r.acts, r.replay} {
 			if err := step(); err != nil {
 				return err
 			}
@@ -95,6 +113,7 @@ type run struct {
 	queue []store.Leaf
 	ended bool
 	parts map[string]bool // digests looked at
+	seen  map[string]bool // assets looked at
 	said  said
 }
 
@@ -152,6 +171,9 @@ func (r *run) openCheckpoint(c store.Checkpoint) {
 	if h.Origin != r.Origin {
 		r.problem(where, "it is of log %s", h.Origin)
 	}
+	if n := len(r.heads); h.After >= 0 && (n > 0 && h.After != r.heads[n-1].Size || n == 0 && h.After != 0) {
+		r.problem(where, "it was signed after the checkpoint of %d leaves, which is not there", h.After)
+	}
 	r.heads = append(r.heads, h)
 }
 
@@ -195,7 +217,7 @@ func (r *run) read() error {
 	}
 	r.queue = leaves
 	if r.Progress != nil {
-		r.Progress(r.tree.size, r.all)
+		r.Progress(r.tree.size, r.total())
 	}
 	return r.compare(first, hashes)
 }
@@ -228,6 +250,31 @@ func (r *run) compare(first int64, want []tlog.Hash) error {
 		}
 	}
 	return nil
+}
+
+func (r *run) total() int64 {
+	if r.Replay == nil {
+		return r.all
+	}
+	return 2 * r.all
+}
+
+// replay recomputes the decisions.
+func (r *run) replay() error {
+	if r.Replay == nil {
+		return nil
+	}
+	progress := func(done int64) {
+		if r.Progress != nil {
+			r.Progress(r.all+done, r.total())
+		}
+	}
+	var err error
+	r.Replayed, err = r.Replay(r.ctx, r.Store, func(where, what string) { r.problem(where, "%s", what) }, progress)
+	if r.Replayed.Old > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("%d assessments by older versions do not say what they stood on and were not replayed", r.Replayed.Old))
+	}
+	return r.fault("replay", err)
 }
 
 // take looks at the leaf at the front and removes it. row is the report that

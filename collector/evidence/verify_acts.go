@@ -14,11 +14,11 @@ import (
 
 // said is what the leaves say stands now: the last word of each.
 type said struct {
-	keys       map[string]string // key -> asset
-	attributes map[string]AttributesBody
-	tokens     map[string]store.Token       // as the row has to be
-	policies   map[int64]store.PolicyRecord // by leaf, with the source's digest as its source
-	epochs     []epochLeaf
+	keys     map[string]string // key -> asset
+	given    *Givens
+	tokens   map[string]store.Token       // as the row has to be
+	policies map[int64]store.PolicyRecord // by leaf, with the source's digest as its source
+	epochs   []epochLeaf
 	// declared, classified, listed, rules and imports: see classification.go.
 	declared   map[string]classify.Declared
 	classified map[string]*store.Classification
@@ -28,10 +28,8 @@ type said struct {
 	retired    map[string][]store.Retirement // what was said of each asset, oldest first
 	// transport holds the transport keys an asset's reports name.
 	transport map[string][]string
-	// trusted are the keys that were trusted, in order of leaves; setBy says of each
-	// asset who set its attributes, and when.
+	// trusted are the keys that were trusted, in order of leaves.
 	trusted []store.TrustedKey
-	setBy   map[string]set
 	// feeds are as their leaves say, facts the digest of each kind's. oldFeeds are
 	// those whose leaves do not name releases; old is set when some leaf is from
 	// before leaves named what was written under them.
@@ -39,11 +37,9 @@ type said struct {
 	facts    map[string]string
 	oldFeeds map[string]bool
 	old      bool
-	// outcomes are the newest of each asset; requests stand as was last said, asked
-	// are those for an asset's attributes.
+	// outcomes are the newest of each asset.
 	outcomes map[string]*store.Outcome
-	requests map[string]*store.Approval
-	asked    map[string][]string
+	requests Requests
 	// refused are the envelopes in quarantine.
 	refused map[string]refused
 	// decisions are those on suspicions of clones, in order of leaves.
@@ -56,12 +52,6 @@ type refused struct {
 	at time.Time
 }
 
-// set is an act that set an asset's attributes.
-type set struct {
-	by string
-	at time.Time
-}
-
 type epochLeaf struct {
 	EpochBody
 	leaf int64
@@ -70,10 +60,10 @@ type epochLeaf struct {
 func newSaid() said {
 	return said{
 		feeds: map[string]store.FeedState{}, facts: map[string]string{}, oldFeeds: map[string]bool{},
-		outcomes: map[string]*store.Outcome{}, requests: map[string]*store.Approval{}, asked: map[string][]string{}, refused: map[string]refused{}, retired: map[string][]store.Retirement{},
-		keys: map[string]string{}, attributes: map[string]AttributesBody{}, tokens: map[string]store.Token{}, policies: map[int64]store.PolicyRecord{},
+		outcomes: map[string]*store.Outcome{}, requests: NewRequests(), refused: map[string]refused{}, retired: map[string][]store.Retirement{},
+		keys: map[string]string{}, given: NewGivens(), tokens: map[string]store.Token{}, policies: map[int64]store.PolicyRecord{},
 		transport: map[string][]string{}, declared: map[string]classify.Declared{}, classified: map[string]*store.Classification{},
-		listed: map[[2]string]classify.Listed{}, setBy: map[string]set{},
+		listed: map[[2]string]classify.Listed{},
 	}
 }
 
@@ -94,24 +84,22 @@ func (s *said) read(l store.Leaf, r *run) error {
 	switch l.Kind {
 	case KindTrust:
 		var b TrustBody
-		if err := openLeaf(l, &b); err != nil {
+		if err := OpenLeaf(l, &b); err != nil {
 			return err
 		}
 		s.keys[b.Key] = b.Asset
 		s.trusted = append(s.trusted, store.TrustedKey{Key: b.Key, Asset: b.Asset, TrustedAt: l.At, Leaf: l.Index})
-		s.setBy[b.Asset] = set{b.By, l.At}
-		s.attributes[b.Asset] = AttributesBody{Asset: b.Asset, Name: b.Name, Attributes: b.Attributes}
+		s.given.Trust(&b, l.At)
 		s.declared[b.Asset] = classify.Declared{Attributes: b.Attributes, At: l.At}
 		if b.Declared != nil {
 			s.declared[b.Asset] = classify.Declared{Attributes: *b.Declared, By: b.By, At: l.At}
 		}
 	case KindAttributes:
 		var b AttributesBody
-		if err := openLeaf(l, &b); err != nil {
+		if err := OpenLeaf(l, &b); err != nil {
 			return err
 		}
-		s.attributes[b.Asset] = b
-		s.setBy[b.Asset] = set{b.By, l.At}
+		s.given.Set(&b, l.At)
 		s.declared[b.Asset] = classify.Declared{Attributes: b.Attributes, At: l.At}
 		delete(s.classified, b.Asset)
 	case KindToken:
@@ -119,7 +107,7 @@ func (s *said) read(l store.Leaf, r *run) error {
 	case KindTokenEnd:
 		return s.tokenEnd(l)
 	case KindApproval:
-		return s.approval(l)
+		return s.requests.Decide(l)
 	case KindFeed:
 		return r.feed(l)
 	case KindFeedHeld:
@@ -136,7 +124,7 @@ func (s *said) read(l store.Leaf, r *run) error {
 		return s.quarantine(l)
 	case KindLogEpoch:
 		e := epochLeaf{leaf: l.Index}
-		if err := openLeaf(l, &e.EpochBody); err != nil {
+		if err := OpenLeaf(l, &e.EpochBody); err != nil {
 			return err
 		}
 		s.epochs = append(s.epochs, e)
@@ -147,7 +135,7 @@ func (s *said) read(l store.Leaf, r *run) error {
 	case KindClassification:
 		return r.classification(l)
 	default:
-		return openLeaf(l, nil)
+		return OpenLeaf(l, nil)
 	}
 	return nil
 }
@@ -160,11 +148,11 @@ func (r *run) checkAsset(a store.Asset, states []store.Report) error {
 	} else if owner != a.ID {
 		r.problem(where, "its key %s was trusted for host %s", a.Key, owner)
 	}
-	last := r.said.attributes[a.ID]
+	last, _ := r.said.given.Get(a.ID)
 	if last.Name != a.Name || last.Attributes != a.Attributes {
 		r.problem(where, "its name or attributes are not those that were last recorded")
 	}
-	if by := r.said.setBy[a.ID]; by.by != a.AttributesBy || !by.at.Equal(a.AttributesAt) {
+	if last.By != a.AttributesBy || !last.At.Equal(a.AttributesAt) {
 		// Assets from before the store kept who set their attributes say nothing.
 		if a.AttributesBy != "" || a.AttributesAt.UnixMicro() != 0 {
 			r.problem(where, "its attributes were not set by %q at %s", a.AttributesBy, a.AttributesAt.Format(time.RFC3339))
@@ -176,7 +164,7 @@ func (r *run) checkAsset(a store.Asset, states []store.Report) error {
 	if a.TransportKey != "" && !slices.Contains(r.said.transport[a.ID], a.TransportKey) {
 		r.problem(where, "none of its reports names its transport key %s", a.TransportKey)
 	}
-	delete(r.said.attributes, a.ID)
+	r.seen[a.ID] = true
 	r.checkWord(where, a)
 	if err := errors.Join(r.checkAssessed(where, a), r.checkRetirement(where, a)); err != nil {
 		return err
@@ -225,8 +213,10 @@ func (r *run) checkHeadOf(where string, a store.Asset, states []store.Report) er
 
 // acts checks policy, tokens and findings, and that no host was removed.
 func (r *run) acts() error {
-	for id := range r.said.attributes {
-		r.problem("host "+id, "it was trusted and has no row: it was removed")
+	for id := range r.said.given.of {
+		if !r.seen[id] {
+			r.problem("host "+id, "it was trusted and has no row: it was removed")
+		}
 	}
 	for _, step := range []func() error{r.checkPolicies, r.checkTokens, r.checkApprovals, r.checkDecisions, r.checkClassifications, r.checkKeys, r.checkQuarantine, r.checkFeeds, r.checkFindings, r.checkAdvisories, r.checkDerived} {
 		if err := step(); err != nil {

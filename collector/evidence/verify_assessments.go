@@ -5,7 +5,6 @@ import (
 	"reflect"
 	"strings"
 
-	"github.com/patchproof/patchproof/collector/finding"
 	"github.com/patchproof/patchproof/collector/store"
 )
 
@@ -13,7 +12,7 @@ import (
 // what else was found of the assets, facts.
 func (r *run) assessment(l store.Leaf) error {
 	var b AssessmentBody
-	if err := openLeaf(l, &b); err != nil {
+	if err := OpenLeaf(l, &b); err != nil {
 		return err
 	}
 	list, err := r.Store.RecordedFindings(r.ctx, l.Index)
@@ -60,42 +59,7 @@ func (s *said) outcome(o *store.Outcome) {
 		o.InForce = was.InForce
 	}
 	s.outcomes[o.Asset] = o
-	if o.Classification != "" {
-		for _, id := range s.asked[o.Asset] {
-			if id != o.Classification {
-				s.requests[id].State = store.ApprovalSuperseded
-			}
-		}
-	}
-	for _, q := range o.Requests {
-		was := s.requests[q.ID]
-		if was != nil && was.State != store.ApprovalSuperseded {
-			continue // it waits, or was decided
-		}
-		s.requests[q.ID] = &store.Approval{
-			ID: q.ID, Cause: q.Cause, Subject: q.Subject, What: q.What, RequestedBy: q.By, RequestedAt: q.At, State: store.ApprovalPending,
-		}
-		if was == nil && q.Cause == finding.CauseClassification {
-			s.asked[q.Subject] = append(s.asked[q.Subject], q.ID)
-		}
-	}
-}
-
-// approval takes in a decision.
-func (s *said) approval(l store.Leaf) error {
-	var b ApprovalBody
-	if err := openLeaf(l, &b); err != nil {
-		return err
-	}
-	a := &store.Approval{
-		ID: b.Approval, Cause: finding.Cause(b.Cause), Subject: b.Subject, What: b.What, RequestedBy: b.RequestedBy, RequestedAt: b.RequestedAt,
-		State: store.ApprovalState(b.Decision), DecidedBy: b.By, DecidedAt: l.At, Reason: b.Reason,
-	}
-	if s.requests[a.ID] == nil && a.Cause == finding.CauseClassification {
-		s.asked[a.Subject] = append(s.asked[a.Subject], a.ID)
-	}
-	s.requests[a.ID] = a
-	return nil
+	s.requests.Ask(o)
 }
 
 // checkApprovals holds requests and decisions against the assessments that asked
@@ -107,8 +71,8 @@ func (r *run) checkApprovals() error {
 	}
 	for _, a := range list {
 		where := "approval " + a.ID
-		want := r.said.requests[a.ID]
-		delete(r.said.requests, a.ID)
+		want := r.said.requests.all[a.ID]
+		delete(r.said.requests.all, a.ID)
 		switch {
 		case want == nil && !r.said.old:
 			r.problem(where, "no assessment asked for it")
@@ -120,7 +84,7 @@ func (r *run) checkApprovals() error {
 			r.problem(where, "it is not what was asked for and decided: %s by %q", want.State, want.DecidedBy)
 		}
 	}
-	for id := range r.said.requests {
+	for id := range r.said.requests.all {
 		r.problem("approval "+id, "it was asked for or decided and has no row: it was removed")
 	}
 	return nil

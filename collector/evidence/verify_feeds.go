@@ -14,7 +14,7 @@ import (
 // digests.
 func (r *run) feed(l store.Leaf) error {
 	var b FeedBody
-	if err := openLeaf(l, &b); err != nil {
+	if err := OpenLeaf(l, &b); err != nil {
 		return err
 	}
 	f := r.said.feeds[b.Feed]
@@ -66,7 +66,7 @@ func (r *run) checkContents(l store.Leaf, want map[string]string, lists ...strin
 // feedHeld takes in the leaf of a snapshot that waits for a person.
 func (s *said) feedHeld(l store.Leaf) error {
 	var b FeedHeldBody
-	if err := openLeaf(l, &b); err != nil {
+	if err := OpenLeaf(l, &b); err != nil {
 		return err
 	}
 	f, ok := s.feeds[b.Feed]

@@ -10,7 +10,7 @@ import (
 func (s *said) quarantine(l store.Leaf) error {
 	if l.Kind == KindRelease {
 		var b ReleaseBody
-		if err := openLeaf(l, &b); err != nil {
+		if err := OpenLeaf(l, &b); err != nil {
 			return err
 		}
 		if _, ok := s.refused[b.Digest]; !ok && !s.old {
@@ -20,7 +20,7 @@ func (s *said) quarantine(l store.Leaf) error {
 		return nil
 	}
 	var b QuarantineBody
-	if err := openLeaf(l, &b); err != nil {
+	if err := OpenLeaf(l, &b); err != nil {
 		return err
 	}
 	if was, ok := s.refused[b.Digest]; ok {
@@ -39,7 +39,7 @@ func (r *run) checkQuarantine() error {
 		want, ok := r.said.refused[q.Digest]
 		delete(r.said.refused, q.Digest)
 		switch {
-		case !ok && r.said.old && len(q.Raw) > 0 && sha256Hex(q.Raw) == q.Digest:
+		case !ok && r.said.old && len(q.Raw) > 0 && Digest(q.Raw) == q.Digest:
 			// Refused before there were leaves for it.
 		case !ok:
 			r.problem("quarantine "+q.Digest, "no leaf says that it was refused")

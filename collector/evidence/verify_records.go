@@ -11,7 +11,7 @@ import (
 // any, when every token could do everything and its author was not kept beside it.
 func (s *said) token(l store.Leaf) error {
 	var b TokenBody
-	if err := openLeaf(l, &b); err != nil {
+	if err := OpenLeaf(l, &b); err != nil {
 		return err
 	}
 	t := store.Token{Name: b.Name, Hash: b.Hash, CreatedAt: l.At, CreatedBy: b.By, Scopes: b.Scopes, ExpiresAt: b.ExpiresAt}
@@ -24,7 +24,7 @@ func (s *said) token(l store.Leaf) error {
 
 func (s *said) tokenEnd(l store.Leaf) error {
 	var b TokenEndBody
-	if err := openLeaf(l, &b); err != nil {
+	if err := OpenLeaf(l, &b); err != nil {
 		return err
 	}
 	t, ok := s.tokens[b.Name]
@@ -40,7 +40,7 @@ func (s *said) tokenEnd(l store.Leaf) error {
 // before there were any: it came into force when it was applied.
 func (s *said) policy(l store.Leaf) error {
 	var b PolicyBody
-	if err := openLeaf(l, &b); err != nil {
+	if err := OpenLeaf(l, &b); err != nil {
 		return err
 	}
 	p := store.PolicyRecord{
@@ -63,7 +63,7 @@ func (r *run) checkPolicies() error {
 	for _, p := range rows {
 		want, ok := r.said.policies[p.Leaf]
 		delete(r.said.policies, p.Leaf)
-		p.Source = []byte(sha256Hex(p.Source))
+		p.Source = []byte(Digest(p.Source))
 		switch {
 		case !ok:
 			r.problem("policy", "no leaf says that policy %s was applied", p.Digest)

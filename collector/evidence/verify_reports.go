@@ -47,7 +47,7 @@ func (r *run) reports() error {
 // reportLeaf holds a report's leaf against its row.
 func (r *run) reportLeaf(where string, l store.Leaf, row *store.Report) error {
 	var body ReportBody
-	if err := openLeaf(l, &body); err != nil {
+	if err := OpenLeaf(l, &body); err != nil {
 		return r.fault(where, err)
 	}
 	if row == nil {

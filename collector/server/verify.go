@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/patchproof/patchproof/collector/assess"
 	"github.com/patchproof/patchproof/collector/evidence"
 	"github.com/patchproof/patchproof/collector/store/sqlstore"
 	"github.com/patchproof/patchproof/collector/trust"
@@ -42,7 +43,7 @@ func VerifyEvidence(ctx context.Context, o VerifyOptions) (evidence.Report, erro
 	if err != nil {
 		return evidence.Report{}, err
 	}
-	v := evidence.Verifier{Store: st, Key: key, Progress: o.Progress}
+	v := evidence.Verifier{Store: st, Key: key, Replay: assess.Replay, Progress: o.Progress}
 	if head := filepath.Join(o.DataDir, headFile); fileExists(head) {
 		v.HeadFile = head
 	}

@@ -15,8 +15,6 @@ import (
 // it stood on, as it is recorded under the assessment's leaf.
 type Outcome struct {
 	Asset string `json:"asset"`
-	// AsOf counts the leaves that everything it read stands on.
-	AsOf int64 `json:"as_of"`
 	// Only, when it names vulnerabilities, says that nothing but findings of theirs
 	// was dated again: the fields below say nothing, and what was recorded before holds.
 	Only []string `json:"only,omitempty"`
@@ -51,14 +49,14 @@ type Request struct {
 // Outcome is what is recorded of an assessment beside its findings.
 func (a *Assessment) Outcome() (Outcome, error) {
 	if len(a.Mark.Vulnerabilities) > 0 {
-		return Outcome{Asset: a.Mark.Asset, AsOf: a.AsOf, Only: a.Mark.Vulnerabilities}, nil
+		return Outcome{Asset: a.Mark.Asset, Only: a.Mark.Vulnerabilities}, nil
 	}
 	digest, err := UndeterminedDigest(a.Undetermined)
 	if err != nil {
 		return Outcome{}, fmt.Errorf("outcome of %s: %w", a.Mark.Asset, err)
 	}
 	o := Outcome{
-		Asset: a.Mark.Asset, AsOf: a.AsOf, After: a.After, Refold: a.Refold, Sequence: a.AssessedSequence,
+		Asset: a.Mark.Asset, After: a.After, Refold: a.Refold, Sequence: a.AssessedSequence,
 		Covered: a.Covered, Gaps: a.Gaps, Undetermined: digest, InForce: a.InForce, Classification: a.Classification,
 	}
 	for _, r := range a.Requests {

@@ -25,10 +25,12 @@ func newEvidenceVerifyCommand() *cobra.Command {
 	var o server.VerifyOptions
 	cmd := &cobra.Command{
 		Use:   "verify",
-		Short: "recompute the log, its checkpoints, every envelope and every host's chain",
+		Short: "recompute the log, its checkpoints, every envelope, and every decision",
 		Long: `Recompute everything that the evidence log bears witness to: the Merkle tree from
 its leaves, every signed checkpoint, every report's envelope and signature, every
-host's chain of reports, and what was trusted, configured and found.
+host's chain of reports, and what was trusted, configured and found. Every
+assessment is then made again from the record as it was, and what it decided -
+states, deadlines, moves, breaches, outcomes - held against what is stored.
 
 It reads the data directory of a collector, running or not, or a copy of one, and
 asks nobody. Exit status 1 when something does not fit.`,

@@ -5,7 +5,11 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/patchproof/patchproof/collector/classify"
+	"github.com/patchproof/patchproof/collector/finding"
+	"github.com/patchproof/patchproof/collector/inventory"
 	"github.com/patchproof/patchproof/collector/store"
+	"github.com/patchproof/patchproof/schema"
 )
 
 // TrustedKeys lists every key ever trusted, by leaf.
@@ -34,7 +38,7 @@ func (s *Store) Outcomes(ctx context.Context, leaf int64) ([]store.Outcome, erro
 	}
 	list := make([]store.Outcome, len(rows))
 	for i, r := range rows {
-		if err := fromJSONStrict(r.Body, &list[i]); err != nil {
+		if err := fromJSONExact(r.Body, &list[i]); err != nil {
 			return nil, fmt.Errorf("outcome of %s as recorded under leaf %d: %w", r.Asset, leaf, err)
 		}
 		if list[i].Asset != r.Asset {
@@ -118,6 +122,18 @@ var derivations = []derivation{
 		`SELECT json_array(key, COUNT(*), SUM(size)) FROM quarantine GROUP BY key
 			UNION ALL SELECT json_array('*', COUNT(*), SUM(size)) FROM quarantine HAVING COUNT(*) > 0`,
 		"SELECT json_array(key, envelopes, bytes) FROM quarantine_use",
+	},
+	{
+		"log_state",
+		"SELECT json_array(id, origin, epoch) FROM log_state WHERE id <> 1", "",
+	},
+	{
+		"feed_release",
+		"SELECT json_array(feed, distro, version) FROM feed_release AS r WHERE NOT EXISTS (SELECT 1 FROM feed AS f WHERE f.name = r.feed)", "",
+	},
+	{
+		"undetermined",
+		"SELECT json_array(asset, place) FROM undetermined AS u WHERE NOT EXISTS (SELECT 1 FROM asset AS a WHERE a.id = u.asset)", "",
 	},
 	{
 		"quarantine",
@@ -212,7 +228,51 @@ func (s *Store) CheckDerived(ctx context.Context, fault func(where, what string)
 			return fmt.Errorf("recompute %s: %w", d.table, err)
 		}
 	}
+	for _, sp := range spellings {
+		if err := s.checkSpelling(ctx, sp, fault); err != nil {
+			return fmt.Errorf("read %s.%s: %w", sp.table, sp.column, err)
+		}
+	}
 	return nil
+}
+
+// spelling is a column of JSON that is held against leaves by what it says: it has
+// to be spelt as it is written, for SQL reads names to the letter.
+type spelling struct {
+	table, key, column string
+	make               func() any
+}
+
+var spellings = []spelling{
+	{"asset", "id", "attributes", func() any { return new(store.Attributes) }},
+	{"asset", "id", "declared", func() any { return new(classify.Declared) }},
+	{"asset", "id", "classified", func() any { return new(store.Classification) }},
+	{"asset", "id", "in_force", func() any { return new(store.Attributes) }},
+	{"asset", "id", "head", func() any { return new(store.Head) }},
+	{"asset", "id", "gaps", func() any { return new([]schema.Gap) }},
+	{"undetermined", "asset", "body", func() any { return new(finding.Undetermined) }},
+	{"listed", "key", "body", func() any { return new(classify.Entry) }},
+	{"policy", "digest", "looser", func() any { return new([]store.LooserCell) }},
+	{"report", "id", "kernel", func() any { return new(inventory.Kernel) }},
+	{"report", "id", "statement", func() any { return new(schema.Report) }},
+}
+
+func (s *Store) checkSpelling(ctx context.Context, sp spelling, fault func(where, what string)) error {
+	rows, err := s.reader.QueryContext(ctx, "SELECT "+sp.key+", "+sp.column+" FROM "+sp.table+" WHERE "+sp.column+" <> ''")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var key, text string
+		if err := rows.Scan(&key, &text); err != nil {
+			return err
+		}
+		if err := fromJSONExact(text, sp.make()); err != nil {
+			fault(sp.table, fmt.Sprintf("%s of %s: %v", sp.column, key, err))
+		}
+	}
+	return rows.Err()
 }
 
 func (s *Store) checkDerived(ctx context.Context, d derivation, fault func(where, what string)) error {

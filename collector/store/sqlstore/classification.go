@@ -422,7 +422,7 @@ func (s *Store) RecordedClassifications(ctx context.Context, leaf int64) ([]stor
 	}
 	out := make([]store.Classification, len(rows))
 	for i, r := range rows {
-		if err := fromJSONStrict(r.Body, &out[i]); err != nil {
+		if err := fromJSONExact(r.Body, &out[i]); err != nil {
 			return nil, fmt.Errorf("classification of %s at leaf %d: %w", r.Asset, r.Leaf, err)
 		}
 		if out[i].Asset != r.Asset {

@@ -21,7 +21,7 @@ func (s *Store) RecordedFindings(ctx context.Context, leaf int64) ([]finding.Fin
 	}
 	list := make([]finding.Finding, len(rows))
 	for i, r := range rows {
-		if err := fromJSONStrict(r.Body, &list[i]); err != nil {
+		if err := fromJSONExact(r.Body, &list[i]); err != nil {
 			return nil, fmt.Errorf("finding %s as recorded under leaf %d: %w", r.ID, leaf, err)
 		}
 		if list[i].ID != r.ID {

@@ -196,24 +196,7 @@ func (s *Store) Report(ctx context.Context, id string) (store.Report, error) {
 // States lists an asset's reports in order of sequence, after a sequence,
 // without raw envelope, statement and parts.
 func (s *Store) States(ctx context.Context, asset string, after uint64) ([]store.Report, error) {
-	var rows []stateRow
-	err := s.reader.NewSelect().Model(&rows).Where("asset = ?", asset).
-		Where("sequence > ?", int64(min(after, math.MaxInt64))).Order("sequence", "id").Scan(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read states of %s: %w", asset, err)
-	}
-	stale, err := s.staleParts(ctx, asset, after)
-	if err != nil {
-		return nil, err
-	}
-	states := make([]store.Report, len(rows))
-	for i, r := range rows {
-		if states[i], err = r.state(); err != nil {
-			return nil, err
-		}
-		states[i].StaleDigest = stale[r.ID]
-	}
-	return states, nil
+	return s.StatesBefore(ctx, asset, after, math.MaxInt64)
 }
 
 // staleParts returns the digest of the part of stale code of each of an asset's

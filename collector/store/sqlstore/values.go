@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"reflect"
 	"strings"
 	"time"
 
@@ -54,6 +55,26 @@ func fromJSONStrict(text string, v any) error {
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("text after the JSON value")
+	}
+	return nil
+}
+
+// fromJSONExact is fromJSONStrict for a text that has to be spelt as toJSON spells
+// it: a name in another case is read the same here, and not in SQL.
+func fromJSONExact(text string, v any) error {
+	if err := fromJSONStrict(text, v); err != nil {
+		return err
+	}
+	again, err := toJSON(v)
+	if err != nil || again == text {
+		return err
+	}
+	var a, b any // what was not valid UTF-8 is spelt otherwise the second time
+	if err := errors.Join(json.Unmarshal([]byte(text), &a), json.Unmarshal([]byte(again), &b)); err != nil {
+		return err
+	}
+	if !reflect.DeepEqual(a, b) {
+		return errors.New("not spelt as it was written")
 	}
 	return nil
 }
