@@ -488,7 +488,7 @@ func (a *Assessor) matchState(ctx context.Context, r store.Report) (step, error)
 // is the reason when the agent tried and could not look.
 func (a *Assessor) stale(ctx context.Context, r store.Report) (stale []schema.Stale, unlooked string, err error) {
 	if r.StaleDigest == "" {
-		full, err := a.store.Report(ctx, r.ID)
+		full, err := a.past.Report(ctx, r.ID)
 		if err != nil {
 			return nil, "", fmt.Errorf("load report %s: %w", r.ID, err)
 		}
@@ -502,7 +502,7 @@ func (a *Assessor) stale(ctx context.Context, r store.Report) (stale []schema.St
 	if r.StaleDigest == emptyPart {
 		return nil, "", nil
 	}
-	text, err := a.store.Part(ctx, r.StaleDigest)
+	text, err := a.past.Part(ctx, r.StaleDigest)
 	if err != nil {
 		return nil, "", fmt.Errorf("load stale part %s: %w", r.StaleDigest, err)
 	}

@@ -42,7 +42,7 @@ type Audit interface {
 	//	facts_seen   JSON arrays [vulnerability, facts], by vulnerability
 	Contents(ctx context.Context, leaf int64) (map[string]string, error)
 	// FactsDigest is the same over the facts of a kind of feed as they stand, each
-	// "vulnerability missing facts". FactKinds lists the kinds there are facts of.
+	// "vulnerability missing leaf facts". FactKinds lists the kinds there are facts of.
 	FactsDigest(ctx context.Context, kind string) (string, error)
 	FactKinds(ctx context.Context) ([]string, error)
 	// Outcomes returns what assessments recorded under a leaf, by asset.

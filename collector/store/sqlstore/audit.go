@@ -160,6 +160,15 @@ var derivations = []derivation{
 			FROM undetermined`,
 		"SELECT json_array(asset, place, vulnerability, component) FROM undetermined",
 	},
+	{ // the leaf of the first of the assessments that found what the newest found
+		"undetermined",
+		`SELECT json_array(u.asset, u.place, 'of leaf', u.leaf) FROM undetermined AS u WHERE u.leaf <> (
+			SELECT MIN(a.leaf) FROM assessment AS a WHERE a.asset = u.asset AND json_extract(a.body, '$.only') IS NULL AND a.leaf > COALESCE((
+				SELECT MAX(b.leaf) FROM assessment AS b WHERE b.asset = u.asset AND json_extract(b.body, '$.only') IS NULL
+				AND json_extract(b.body, '$.undetermined_sha256') <> (
+					SELECT json_extract(n.body, '$.undetermined_sha256') FROM assessment AS n
+					WHERE n.asset = u.asset AND json_extract(n.body, '$.only') IS NULL ORDER BY n.leaf DESC LIMIT 1)), -1))`, "",
+	},
 	{
 		"feed",
 		"SELECT json_array(name, 'holds nothing, since', held_at) FROM feed WHERE held_digest = '' AND held_reason = '' AND held_at <> -62135596800000000", "",

@@ -59,7 +59,7 @@ func rowsUnder(ctx context.Context, db bun.IDB, leaf int64, lists ...string) (ma
 
 // factsDigest is over the lines of a kind's facts in order of vulnerability.
 func factsDigest(ctx context.Context, db bun.IDB, kind string) (string, error) {
-	return digestRows(ctx, db, "SELECT vulnerability || ' ' || missing || ' ' || body FROM fact WHERE kind = ? ORDER BY vulnerability", kind)
+	return digestRows(ctx, db, "SELECT vulnerability || ' ' || missing || ' ' || leaf || ' ' || body FROM fact WHERE kind = ? ORDER BY vulnerability", kind)
 }
 
 // digestRows is the SHA-256 (hex) over the texts that a query selects, each with

@@ -105,8 +105,6 @@ func auditFacts(t *testing.T, s store.Store) {
 	if kev() == both {
 		t.Error("a fact was taken off the list and the digest stayed")
 	}
-	applyBatch(t, s, kevBatch("C1", "C2"), t0)
-	wantEqual(t, "when it is back", kev(), both)
 	wantEqual(t, "kinds", must[[]string](t)(s.FactKinds(t.Context())), []string{"epss", "kev"})
 }
 
