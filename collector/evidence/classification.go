@@ -96,9 +96,6 @@ func (r *run) classification(l store.Leaf) error {
 		r.said.classified[list[i].Asset] = &list[i]
 	}
 	if b.Set != nil {
-		last := r.said.attributes[b.Set.Asset]
-		last.Name = b.Set.Name
-		r.said.attributes[b.Set.Asset] = last
 		r.said.declared[b.Set.Asset] = classify.Declared{Attributes: b.Set.Declared, By: b.By, At: l.At}
 	}
 	if b.Rules != nil {

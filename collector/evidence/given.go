@@ -53,6 +53,11 @@ func (g *Givens) Classify(b *ClassificationBody, changed []store.Classification,
 		v.Attributes = changed[i].Attributes
 		g.of[changed[i].Asset] = v
 	}
+	if b.Set != nil { // by hand, which may name the asset anew
+		v := g.of[b.Set.Asset]
+		v.Name = b.Set.Name
+		g.of[b.Set.Asset] = v
+	}
 	if b.Rules != nil {
 		g.rulesBy = b.By
 	}

@@ -31,7 +31,7 @@ func CloneLeaf(d store.CloneDecision, reports int) (store.Leaf, error) {
 // clone notes a decision.
 func (s *said) clone(l store.Leaf) error {
 	var b CloneBody
-	if err := openLeaf(l, &b); err != nil {
+	if err := OpenLeaf(l, &b); err != nil {
 		return err
 	}
 	s.decisions = append(s.decisions, store.CloneDecision{Leaf: l.Index, Asset: b.Asset, Keep: b.Keep, By: b.By, At: l.At, Reason: b.Reason})

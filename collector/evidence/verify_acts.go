@@ -114,7 +114,7 @@ func (s *said) read(l store.Leaf, r *run) error {
 		return s.feedHeld(l)
 	case KindRetirement:
 		var b RetirementBody
-		if err := openLeaf(l, &b); err != nil {
+		if err := OpenLeaf(l, &b); err != nil {
 			return err
 		}
 		s.retired[b.Asset] = append(s.retired[b.Asset], store.Retirement{Leaf: l.Index, Retired: b.Retired, At: b.Since, Recorded: l.At, Reason: b.Reason, By: b.By})
