@@ -88,6 +88,11 @@ func worst(standing map[string]step, group []string) step {
 		out.result.Covered = out.result.Covered && s.result.Covered
 		out.result.KernelUnowned = out.result.KernelUnowned || s.result.KernelUnowned
 		out.result.Gaps = joinGaps(out.result.Gaps, s.result.Gaps)
+		out.unlooked = cmp.Or(out.unlooked, s.unlooked)
+		if out.result.Stale == nil {
+			out.result.Stale = map[match.Component]string{}
+		}
+		maps.Copy(out.result.Stale, s.result.Stale)
 		maps.Copy(out.advisories, s.advisories)
 		for k, e := range s.said {
 			out.said[k] = join(out.said[k], e, s.report)
@@ -106,6 +111,7 @@ func join(all, e *evidenceFor, by store.Report) *evidenceFor {
 		all.shownBy = &by
 	}
 	all.exposed = distinct(all.exposed, e.exposed)
+	all.patched = append(all.patched, e.patched...)
 	all.undetermined = distinct(all.undetermined, e.undetermined)
 	all.cleared = distinct(all.cleared, e.cleared)
 	return all

@@ -10,7 +10,9 @@ import (
 	"github.com/patchproof/patchproof/collector/evidence"
 	"github.com/patchproof/patchproof/collector/finding"
 	"github.com/patchproof/patchproof/collector/inventory"
+	"github.com/patchproof/patchproof/collector/lineage"
 	"github.com/patchproof/patchproof/collector/store"
+	"github.com/patchproof/patchproof/schema"
 )
 
 // past is the record as it was when the log had some leaves. It takes leaves in
@@ -26,7 +28,11 @@ type past struct {
 	requests evidence.Requests
 	heads    map[string]headOf
 	inForce  map[string]*store.Attributes
-	covers   map[string][]inventory.Release // by feed
+	// retired is the last word of operators on each asset, derived the last
+	// classification.
+	retired map[string]*store.Retirement
+	derived map[string]*store.Classification
+	covers  map[string][]inventory.Release // by feed
 	// coverage moves whenever covers does; old is set by a leaf of an older version,
 	// that does not say all that an assessment reads.
 	coverage int64
@@ -51,6 +57,7 @@ func newPast(ctx context.Context, st store.Store) (*past, error) {
 	p := &past{
 		st: st, given: evidence.NewGivens(), requests: evidence.NewRequests(), heads: map[string]headOf{},
 		inForce: map[string]*store.Attributes{}, covers: map[string][]inventory.Release{},
+		retired: map[string]*store.Retirement{}, derived: map[string]*store.Classification{},
 	}
 	if p.history, err = st.AdvisoryHistory(ctx, releases); err != nil {
 		return nil, err
@@ -85,6 +92,12 @@ func (p *past) take(ctx context.Context, l store.Leaf) error {
 		p.given.Set(&b, l.At)
 	case evidence.KindClassification:
 		return p.classified(ctx, l)
+	case evidence.KindRetirement:
+		var b evidence.RetirementBody
+		if err := evidence.OpenLeaf(l, &b); err != nil {
+			return err
+		}
+		p.retired[b.Asset] = &store.Retirement{Leaf: l.Index, Retired: b.Retired, At: b.Since, Recorded: l.At, Reason: b.Reason, By: b.By}
 	case evidence.KindFeed:
 		return p.fed(l)
 	case evidence.KindApproval:
@@ -105,6 +118,9 @@ func (p *past) classified(ctx context.Context, l store.Leaf) error {
 		return err
 	}
 	p.given.Classify(&b, list, l.At)
+	for i := range list {
+		p.derived[list[i].Asset] = &list[i]
+	}
 	return nil
 }
 
@@ -145,7 +161,7 @@ func (p *past) assessed(ctx context.Context, l store.Leaf) error {
 }
 
 // Asset is the asset as the assessment that is replayed found it.
-func (p *past) Asset(_ context.Context, id string) (store.Asset, error) {
+func (p *past) Asset(ctx context.Context, id string) (store.Asset, error) {
 	g, ok := p.given.Get(id)
 	if !ok {
 		return store.Asset{}, fmt.Errorf("asset %s: no leaf says that its key was trusted: %w", id, store.ErrNotFound)
@@ -153,11 +169,61 @@ func (p *past) Asset(_ context.Context, id string) (store.Asset, error) {
 	a := store.Asset{
 		ID: id, Name: g.Name, Attributes: g.Attributes, AttributesBy: g.By, AttributesAt: g.At, InForce: p.inForce[id],
 		AssessedSequence: p.outcome.After, Refold: p.outcome.Refold,
+		Retirement: p.retired[id], Classified: p.derived[id],
 	}
-	if h, ok := p.heads[id]; ok {
-		a.Head = &store.Head{ReportID: h.report, Sequence: h.sequence}
+	return a, p.lines(ctx, &a)
+}
+
+// lines fills in an asset's head, and whether its reports were one line of one
+// machine.
+func (p *past) lines(ctx context.Context, a *store.Asset) error {
+	h, ok := p.heads[a.ID]
+	if !ok {
+		return nil
 	}
-	return a, nil
+	now, err := p.st.Asset(ctx, a.ID)
+	if err != nil {
+		return err
+	}
+	if now.Forked || now.Moved {
+		l, err := p.Lineage(ctx, a.ID)
+		if err != nil {
+			return err
+		}
+		a.Forked, a.Moved = lineage.Forked(l.Nodes), movedIn(l.Nodes)
+		if a.Forked || a.Moved {
+			h.report = lineage.Trace(l.Nodes, l.Decisions).Heads[0]
+		}
+	}
+	r, err := p.Report(ctx, h.report)
+	if err != nil {
+		return err
+	}
+	head := r.Head()
+	a.Head = &head
+	return nil
+}
+
+// movedIn reports whether any key was seen on machines that are not one.
+func movedIn(nodes []lineage.Node) bool {
+	machines := map[string][]schema.Machine{}
+	for _, n := range nodes {
+		machines[n.Key] = append(machines[n.Key], n.Machine)
+	}
+	for _, seen := range machines {
+		if lineage.Moved(seen) {
+			return true
+		}
+	}
+	return false
+}
+
+// Lineage is what placed the reports among each other that were there.
+func (p *past) Lineage(ctx context.Context, asset string) (store.Lineage, error) {
+	l, err := p.st.Lineage(ctx, asset)
+	l.Nodes = slices.DeleteFunc(l.Nodes, func(n lineage.Node) bool { return n.Leaf >= p.leaves })
+	l.Decisions = slices.DeleteFunc(l.Decisions, func(d lineage.Decision) bool { return d.Leaf >= p.leaves })
+	return l, err
 }
 
 func (p *past) States(ctx context.Context, asset string, after uint64) ([]store.Report, error) {

@@ -80,6 +80,27 @@ func (p *Picture) Gaps() []schema.Gap {
 	return gaps
 }
 
+// Forked reports whether nodes of some key are not one line: two of a sequence
+// or of a predecessor, or neighbours that do not follow each other.
+func Forked(nodes []Node) bool {
+	for i, a := range nodes {
+		for _, b := range nodes[i+1:] {
+			if contradict(a, b) || contradict(b, a) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func contradict(a, b Node) bool {
+	if a.Key != b.Key {
+		return b.Previous == a.ID
+	}
+	return a.Sequence == b.Sequence || a.Previous == b.Previous && a.Previous != "" ||
+		b.Sequence == a.Sequence+1 && b.Previous != a.ID || b.Previous == a.ID && b.Sequence <= a.Sequence
+}
+
 // Suspected reports whether the gaps of an asset tell of a suspicion.
 func Suspected(gaps []schema.Gap) bool {
 	return slices.ContainsFunc(gaps, func(g schema.Gap) bool { return g.Extractor == Extractor && g.Kind == CloneSuspect })

@@ -38,6 +38,14 @@ var acts = map[string]anAct{
 	"revoke-token":         {"token_revoked", func(o *office) { o.token("ended"); o.post("/v1/tokens/ended/revoke", "") }},
 	"grant-approval":       {"approval", func(o *office) { o.decide("grant") }},
 	"deny-approval":        {"approval", func(o *office) { o.decide("deny") }},
+	"retire-asset":         {"retirement", func(o *office) { o.say(o.trusted(), "retire", `{"reason":"sold"}`) }},
+	"reinstate-asset": {"retirement", func(o *office) {
+		name := o.trusted()
+		o.say(name, "retire", `{"reason":"sold"}`)
+		o.say(name, "reinstate", `{"reason":"not sold"}`)
+	}},
+	"set-asset":   {"classification", func(o *office) { o.say(o.trusted(), "set", `{"set":{"owner":"team"},"reason":"they said so"}`) }},
+	"clear-clone": {"clone_decision", func(o *office) { o.clearClone() }},
 }
 
 // asks are the operations that take a body and change nothing.
@@ -199,6 +207,38 @@ func (o *office) trustNext() *natstest.Host {
 	h := natstest.NewHost(o.t, 100+o.hosts)
 	o.post("/v1/hosts/trust", fmt.Sprintf(`{"fingerprint":%q,"name":"host-%d","attributes":{"class":"","exposure":"","environment":""}}`, schema.KeyID(h.Public()), o.hosts))
 	return h
+}
+
+// trusted trusts a host and returns the name it has here.
+func (o *office) trusted() string {
+	o.t.Helper()
+	o.trustNext()
+	return fmt.Sprintf("host-%d", o.hosts)
+}
+
+// say carries out an act on an asset.
+func (o *office) say(name, what, body string) {
+	o.t.Helper()
+	o.post("/v1/assets/"+name+"/"+what, body)
+}
+
+// clearClone lets two hosts speak with one key, and has a person say which is which.
+func (o *office) clearClone() {
+	o.t.Helper()
+	h := o.trustNext()
+	sent := map[string][]byte{}
+	var keep string
+	for i := range 2 {
+		r := h.Report(o.t, 1)
+		r.CollectedAt = r.CollectedAt.Add(time.Duration(i) * time.Minute)
+		raw, id := h.Seal(o.t, r)
+		sent[id], keep = raw, id
+	}
+	if _, err := o.sender(o.t, h).Send(limit(o.t, 20*time.Second), sent); err != nil {
+		o.t.Fatal(err)
+	}
+	boss := o.token("boss-lines", "read", "approve")
+	o.postAs(boss, fmt.Sprintf("/v1/assets/host-%d/lines/keep", o.hosts), fmt.Sprintf(`{"keep":%q,"reason":"the other is a copy"}`, keep))
 }
 
 // policy is another policy each time.

@@ -95,7 +95,10 @@ func (r *Record) apply(src []byte, effective finding.Date, looser bool) {
 func (r *Record) spring() {
 	r.T.Helper()
 	r.Days(5)
-	_, err := r.Estate.Import(r.ctx(), "cmdb", "cmdb.csv", []byte("name,owner,tag:env\nweb-1,payments,prod\ndb-1,core,prod\ngone-1,nobody,dev\n"), "ada")
+	_, err := r.Estate.Import(r.ctx(), estate.List{
+		Source: "cmdb", File: "cmdb.csv", By: "ada",
+		Data: []byte("name,owner,tag:env\nweb-1,payments,prod\ndb-1,core,prod\ngone-1,nobody,dev\n"),
+	})
 	r.Must(err)
 	_, err = r.Estate.ApplyRules(r.ctx(), []byte("version: 1\nrules:\n  - {id: prod, match: {tag: {env: prod}}, set: {environment: production}}\n"), "boss")
 	r.Must(err)
