@@ -7,6 +7,7 @@ import (
 
 	"github.com/patchproof/patchproof/collector/access"
 	"github.com/patchproof/patchproof/collector/advisory"
+	"github.com/patchproof/patchproof/collector/estate"
 	"github.com/patchproof/patchproof/collector/finding"
 	"github.com/patchproof/patchproof/collector/policy"
 	"github.com/patchproof/patchproof/collector/sla"
