@@ -12,7 +12,6 @@ import (
 	"github.com/patchproof/patchproof/collector/inventory"
 	"github.com/patchproof/patchproof/collector/lineage"
 	"github.com/patchproof/patchproof/collector/store"
-	"github.com/patchproof/patchproof/schema"
 )
 
 // past is the record as it was when the log had some leaves. It takes leaves in
@@ -190,7 +189,7 @@ func (p *past) lines(ctx context.Context, a *store.Asset) error {
 		if err != nil {
 			return err
 		}
-		a.Forked, a.Moved = lineage.Forked(l.Nodes), movedIn(l.Nodes)
+		a.Forked, a.Moved = lineage.Forked(l.Nodes), lineage.MovedIn(l.Nodes)
 		if a.Forked || a.Moved {
 			h.report = lineage.Trace(l.Nodes, l.Decisions).Heads[0]
 		}
@@ -202,20 +201,6 @@ func (p *past) lines(ctx context.Context, a *store.Asset) error {
 	head := r.Head()
 	a.Head = &head
 	return nil
-}
-
-// movedIn reports whether any key was seen on machines that are not one.
-func movedIn(nodes []lineage.Node) bool {
-	machines := map[string][]schema.Machine{}
-	for _, n := range nodes {
-		machines[n.Key] = append(machines[n.Key], n.Machine)
-	}
-	for _, seen := range machines {
-		if lineage.Moved(seen) {
-			return true
-		}
-	}
-	return false
 }
 
 // Lineage is what placed the reports among each other that were there.

@@ -6,7 +6,6 @@ import (
 
 	"github.com/patchproof/patchproof/collector/lineage"
 	"github.com/patchproof/patchproof/collector/store"
-	"github.com/patchproof/patchproof/schema"
 )
 
 // KindClone is the leaf of an operator's decision on a suspicion.
@@ -35,6 +34,22 @@ func (s *said) clone(l store.Leaf) error {
 		return err
 	}
 	s.decisions = append(s.decisions, store.CloneDecision{Leaf: l.Index, Asset: b.Asset, Keep: b.Keep, By: b.By, At: l.At, Reason: b.Reason})
+	return nil
+}
+
+// checkRetirements finds words on assets that nobody said.
+func (r *run) checkRetirements() error {
+	rows, err := r.Store.Retirements(r.ctx, "")
+	if err != nil {
+		return r.fault("retirements", err)
+	}
+	said := 0
+	for _, list := range r.said.retired {
+		said += len(list)
+	}
+	if len(rows) != said {
+		r.problem("retirements", "%d are recorded, the log has %d", len(rows), said)
+	}
 	return nil
 }
 
@@ -67,17 +82,10 @@ func (r *run) checkLines(where string, a store.Asset, states []store.Report) (he
 	if err != nil {
 		return "", r.fault(where, err)
 	}
-	machines := map[string][]schema.Machine{}
-	for _, n := range l.Nodes {
-		machines[n.Key] = append(machines[n.Key], n.Machine)
-	}
-	moved := false
-	for _, seen := range machines {
-		moved = moved || lineage.Moved(seen)
-	}
+	moved, forked := lineage.MovedIn(l.Nodes), lineage.Forked(l.Nodes)
 	p := lineage.Trace(l.Nodes, l.Decisions)
 	plain := lineage.Trace(l.Nodes, nil)
-	if moved != a.Moved || plain.Suspect() && !a.Forked && !a.Moved {
+	if moved != a.Moved || forked != a.Forked {
 		r.problem(where, "it is recorded as forked %v, moved %v; its reports say otherwise: %v", a.Forked, a.Moved, plain.Why)
 	}
 	if len(p.Heads) == 0 || len(l.Nodes) != len(states) {

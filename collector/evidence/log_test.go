@@ -62,7 +62,7 @@ func TestCheckpointIsC2SP(t *testing.T) {
 	s := whole(t)
 	c := must[store.Checkpoint](t)(s.store.LastCheckpoint(t.Context()))
 	lines := strings.Split(string(c.Note), "\n")
-	if lines[0] != s.keys.Origin+"/1" || lines[4] != "after 29" || lines[5] != "" || !strings.HasPrefix(lines[6], "— "+s.keys.Origin+" ") {
+	if lines[0] != s.keys.Origin+"/1" || lines[4] != "after 31" || lines[5] != "" || !strings.HasPrefix(lines[6], "— "+s.keys.Origin+" ") {
 		t.Errorf("checkpoint:\n%s", c.Note)
 	}
 }

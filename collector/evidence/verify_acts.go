@@ -218,7 +218,7 @@ func (r *run) acts() error {
 			r.problem("host "+id, "it was trusted and has no row: it was removed")
 		}
 	}
-	for _, step := range []func() error{r.checkPolicies, r.checkTokens, r.checkApprovals, r.checkDecisions, r.checkClassifications, r.checkKeys, r.checkQuarantine, r.checkFeeds, r.checkFindings, r.checkAdvisories, r.checkDerived} {
+	for _, step := range []func() error{r.checkPolicies, r.checkTokens, r.checkApprovals, r.checkDecisions, r.checkRetirements, r.checkClassifications, r.checkKeys, r.checkQuarantine, r.checkFeeds, r.checkFindings, r.checkAdvisories, r.checkDerived} {
 		if err := step(); err != nil {
 			return err
 		}

@@ -93,6 +93,20 @@ func Forked(nodes []Node) bool {
 	return false
 }
 
+// MovedIn reports whether the reports of some key speak of machines that are not one.
+func MovedIn(nodes []Node) bool {
+	machines := map[string][]schema.Machine{}
+	for _, n := range nodes {
+		machines[n.Key] = append(machines[n.Key], n.Machine)
+	}
+	for _, seen := range machines {
+		if Moved(seen) {
+			return true
+		}
+	}
+	return false
+}
+
 func contradict(a, b Node) bool {
 	if a.Key != b.Key {
 		return b.Previous == a.ID

@@ -66,6 +66,7 @@ type Retirements interface {
 	// marks the asset. ErrConflict when it says nothing new, or a report came after
 	// the instant it speaks of. Leaf and Recorded are the store's to set.
 	Retire(ctx context.Context, asset string, r Retirement, leaf Leaf) (int64, error)
-	// Retirements returns what was ever said of an asset, oldest first.
+	// Retirements returns what was ever said of an asset, oldest first; of all of
+	// them when it is empty.
 	Retirements(ctx context.Context, asset string) ([]Retirement, error)
 }

@@ -8,7 +8,9 @@ import (
 	"github.com/patchproof/patchproof/collector/access"
 	"github.com/patchproof/patchproof/collector/advisory"
 	"github.com/patchproof/patchproof/collector/estate"
+	"github.com/patchproof/patchproof/collector/evidence"
 	"github.com/patchproof/patchproof/collector/finding"
+	"github.com/patchproof/patchproof/collector/ingest"
 	"github.com/patchproof/patchproof/collector/policy"
 	"github.com/patchproof/patchproof/collector/sla"
 	"github.com/patchproof/patchproof/collector/standard"
@@ -27,6 +29,7 @@ func Year(t testing.TB) *Record {
 	r.spring()
 	r.summer()
 	r.autumn()
+	r.winter()
 	r.Sign()
 	return r
 }
@@ -206,4 +209,49 @@ func (r *Record) autumn() {
 		Advisory("DSA-3", "CVE-2026-3", "zlib", "1.2.14-1", time.Time{}),
 	), true)
 	r.Days(1)
+}
+
+// winter brings hosts whose key two machines speak with, and hosts that go.
+func (r *Record) winter() {
+	r.T.Helper()
+	for n := 5; n <= 6; n++ {
+		asset := r.Trust(n, "copied-"+string(rune('0'+n)), store.Attributes{Class: sla.Compute, Exposure: sla.Internal, Environment: sla.Production})
+		r.Report(n, r.packages("3.0.11", "1.2.14")...)
+		r.Assess()
+		before := *r.host(n)
+		r.Pass(time.Minute)
+		r.Report(n, r.packages("3.0.12", "1.2.14")...)
+		keep := r.host(n).previous
+		*r.host(n) = before
+		r.Pass(time.Minute)
+		r.Report(n, r.packages("3.0.11", "1.2.14")...)
+		r.Assess()
+		r.Pass(time.Hour)
+		_, err := r.Door.ClearClone(r.ctx(), ingest.ClearRequest{Host: asset, Keep: keep, Reason: "the other is a copy", By: "boss"})
+		r.Must(err)
+		r.Assess()
+		r.retire(asset, true)
+		r.Days(1)
+	}
+	r.retire(r.asset(6), false)
+	r.Days(1)
+}
+
+func (r *Record) asset(n int) string {
+	r.T.Helper()
+	a, err := r.Store.AssetByKey(r.ctx(), schema.KeyID(r.Host(n).Public()))
+	r.Must(err)
+	return a.ID
+}
+
+// retire is an operator's word on whether an asset is in use.
+func (r *Record) retire(asset string, retired bool) {
+	r.T.Helper()
+	r.Pass(time.Hour)
+	word := store.Retirement{Retired: retired, At: r.Clock, Reason: "sold, they said", By: "ada"}
+	leaf, err := evidence.RetirementLeaf(asset, word, r.Clock)
+	r.Must(err)
+	_, err = r.Store.Retire(r.ctx(), asset, word, leaf)
+	r.Must(err)
+	r.Assess()
 }

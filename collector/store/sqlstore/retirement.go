@@ -74,13 +74,16 @@ func retirable(a *store.Asset, r store.Retirement) error {
 // Retirements returns what was ever said of an asset, oldest first.
 func (s *Store) Retirements(ctx context.Context, asset string) ([]store.Retirement, error) {
 	var rows []retirementRow
-	if err := s.reader.NewSelect().Model(&rows).Where("asset = ?", asset).Order("leaf").Scan(ctx); err != nil {
+	if err := s.reader.NewSelect().Model(&rows).Where("? IN ('', asset)", asset).Order("leaf").Scan(ctx); err != nil {
 		return nil, fmt.Errorf("read retirements of %s: %w", asset, err)
 	}
 	out := make([]store.Retirement, len(rows))
 	for i, row := range rows {
 		if err := fromJSONStrict(row.Body, &out[i]); err != nil {
 			return nil, fmt.Errorf("retirement of %s at leaf %d: %w", asset, row.Leaf, err)
+		}
+		if again, err := toJSON(out[i]); err != nil || again != row.Body {
+			return nil, fmt.Errorf("retirement of %s at leaf %d: its body is not as it was written", asset, row.Leaf)
 		}
 		if out[i].Leaf != row.Leaf {
 			return nil, fmt.Errorf("retirement of %s at leaf %d: it is of leaf %d by its body", asset, row.Leaf, out[i].Leaf)
