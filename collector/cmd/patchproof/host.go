@@ -45,7 +45,7 @@ func hostTalk(w io.Writer, l *api.HostList) {
 	}
 	for i := range l.Assets {
 		if a := &l.Assets[i]; a.CloneSuspect {
-			fmt.Fprintf(w, "patchproof: two hosts may be speaking with the key of %s: see 'patchproof host lines %s'\n", clean(a.Name), a.ID)
+			fmt.Fprintf(w, "patchproof: two hosts may be speaking with the key of %s: see 'patchproof host lines %s'\n", clean(a.Name), clean(a.ID))
 		}
 	}
 	if len(l.Pending) > 0 {

@@ -27,7 +27,8 @@ import (
 // print is what they did. Whatever lists something is made of answers, and is
 // tried by the tests below.
 var acts = []string{
-	"asset import", "approval deny", "approval grant", "classify apply", "classify test", "feed import", "host trust",
+	"asset import", "asset reinstate", "asset retire", "asset set", "approval deny", "approval grant", "classify apply", "classify test",
+	"feed import", "host clear-clone", "host trust",
 	"policy apply", "policy diff", "policy show", "policy simulate", "token create", "token revoke",
 }
 
