@@ -226,6 +226,7 @@ func (c *FindingCounts) add(n store.FindingCount) {
 		c.PendingReboot += n.Total
 	case finding.PendingRestart:
 		c.PendingRestart += n.Total
+	default:
 	}
 	c.Flags.Arrival += n.Arrival
 	c.Flags.Regression += n.Regression

@@ -161,7 +161,8 @@ func (o *office) postAs(secret, path, body string) string {
 		kind = "application/yaml"
 	}
 	req.Header.Set("Content-Type", kind)
-	status, text := 0, ""
+	var status int
+	var text string
 	if secret == "" {
 		status, text = o.do(o.t, req)
 	} else {

@@ -14,5 +14,5 @@ func openFiles() int {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
 		return 1024 // what every system allows
 	}
-	return int(min(l.Cur, math.MaxInt32)) //nolint:gosec // bounded
+	return int(min(l.Cur, math.MaxInt32))
 }
