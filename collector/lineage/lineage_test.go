@@ -232,7 +232,7 @@ func FuzzTrace(f *testing.F) {
 		seen := map[string]bool{}
 		for i, word := range strings.Fields(text) {
 			id, previous, _ := strings.Cut(word, "<")
-			if i > 200 || seen[id] {
+			if i > 200 || id == "" || seen[id] {
 				continue
 			}
 			seen[id] = true

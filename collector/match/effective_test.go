@@ -224,16 +224,18 @@ func TestEffectiveVersionIsJudgedLikeAKernel(t *testing.T) {
 
 func openssl() (advisory.Advisory, schema.Package) {
 	debian := inventory.Release{Distro: "debian", Version: "12"}
-	return advisory.Advisory{
+	adv := advisory.Advisory{
 		ID: "DSA-5764-1", Vulnerabilities: []string{"CVE-2024-6119"},
 		Affected: []advisory.Affected{{
 			Release: debian, Format: schema.FormatDeb, Kind: advisory.NameSource, Name: "openssl",
 			Ranges: []advisory.Range{{Introduced: "0", Fixed: "3.0.14-1~deb12u2"}},
 		}},
-	}, schema.Package{
+	}
+	pkg := schema.Package{
 		Format: schema.FormatDeb, Name: "libssl3", Version: "3.0.14", Release: "1~deb12u2", Arch: "amd64",
 		Source: "openssl", SourceVersion: "3.0.14-1~deb12u2", Status: schema.StatusInstalled,
 	}
+	return adv, pkg
 }
 
 func staleIn(loaded, unit string, pid int) schema.Stale {
