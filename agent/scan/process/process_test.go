@@ -151,15 +151,7 @@ func TestReadRealProcesses(t *testing.T) {
 	if _, err := os.Stat("/proc/self/maps"); err != nil {
 		t.Skip("no proc here")
 	}
-	// Not below /tmp, where programs put what they made themselves.
-	dir, err := os.MkdirTemp(".", "stale-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if dir, err = filepath.Abs(dir); err != nil {
-		t.Fatal(err)
-	}
+	dir := ordinary(t)
 	replaced, deleted := filepath.Join(dir, "replaced"), filepath.Join(dir, "deleted")
 	pids := map[string]int{}
 	for _, name := range []string{replaced, deleted} {
@@ -198,6 +190,27 @@ func TestReadRealProcesses(t *testing.T) {
 	if diff := cmp.Diff(want, kinds); diff != "" {
 		t.Errorf("kinds (-want +got):\n%s", diff)
 	}
+}
+
+// ordinary makes a directory where programs are not taken for made at run time,
+// as they are below /tmp.
+func ordinary(t *testing.T) string {
+	t.Helper()
+	home, _ := os.UserHomeDir()
+	for _, parent := range []string{".", "/var/lib", home} {
+		parent, err := filepath.Abs(parent)
+		if err != nil || strings.HasPrefix(parent, "/tmp/") || strings.HasPrefix(parent, "/var/tmp/") || strings.HasPrefix(parent, "/run/") {
+			continue
+		}
+		dir, err := os.MkdirTemp(parent, "stale-")
+		if err != nil {
+			continue
+		}
+		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		return dir
+	}
+	t.Fatal("no directory to put a program in outside of /tmp")
+	return ""
 }
 
 // program puts a program that sleeps at a path, and waits until the file can be run.
